@@ -1,0 +1,250 @@
+//! Names as Linux has them: any bytes but `/` and NUL.
+//!
+//! A name is kept as bytes from the inbox to the outbox and only *shown* as text: what is not UTF-8, and what would break a
+//! line, is written `\xNN`.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes that a file's name may have at most on the file systems of Linux.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Shows bytes as text: UTF-8 as it is, other bytes and control characters as `\xNN`.
+pub fn shown(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() {
+                let mut buffer = [0; 4];
+                for byte in c.encode_utf8(&mut buffer).bytes() {
+                    text.push_str(&format!("\\x{byte:02X}"));
+                }
+            } else {
+                text.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// The name of one file or folder: not empty, no `/`, no NUL, not `.` or `..`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName(Vec<u8>);
+
+impl FileName {
+    /// Takes bytes that can be the name of a directory entry; `None` otherwise.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
+        let bytes = bytes.into();
+        let bad = bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.iter().any(|&b| b == b'/' || b == 0);
+        (!bad).then_some(Self(bytes))
+    }
+
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name as a path of one component.
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.0))
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", shown(&self.0))
+    }
+}
+
+/// A subfolder, relative to the root of the inbox, the outbox, the archive or the error folder; empty for the root itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Folder(Vec<u8>);
+
+impl Folder {
+    /// The root of the spool folder.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Reads `a/b/c`; `None` if a component is empty, `.`, `..` or holds a NUL.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Some(Self::root());
+        }
+        let fine = bytes.split(|&b| b == b'/').all(|part| FileName::new(part).is_some());
+        fine.then_some(Self(bytes))
+    }
+
+    /// The folder `name` in this folder.
+    pub fn join(&self, name: &FileName) -> Self {
+        let mut bytes = self.0.clone();
+        if !bytes.is_empty() {
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name.as_bytes());
+        Self(bytes)
+    }
+
+    /// The first component: what the turns of section "order" go over. `None` in the root.
+    pub fn top(&self) -> Option<&[u8]> {
+        self.0.split(|&b| b == b'/').next().filter(|part| !part.is_empty())
+    }
+
+    /// The components, from the top.
+    pub fn parts(&self) -> impl Iterator<Item = FileName> + '_ {
+        self.0.split(|&b| b == b'/').filter_map(FileName::new)
+    }
+
+    /// Whether this is the root of the spool folder.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes, `a/b/c`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The folder as a relative path, empty for the root.
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// The path of `name` in this folder, relative to the root of the spool folder.
+    pub fn path_of(&self, name: &FileName) -> PathBuf {
+        self.as_path().join(name.as_path())
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.0))
+    }
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", shown(&self.0))
+    }
+}
+
+/// What a pair is called and where it lay: the base of every name that comes out of it.
+///
+/// `inbox/shoes/red.png` with `red.yaml` is `shoes/red`; with the exact sidecar `red.png.yaml` it is `shoes/red.png`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PairName {
+    /// The subfolder of the inbox.
+    pub folder: Folder,
+    /// The stem, to which `.mp4`, `.receipt.yaml` and `.error.yaml` are appended.
+    pub stem: FileName,
+}
+
+impl fmt::Display for PairName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.folder.is_root() {
+            write!(f, "{}/", self.folder)?;
+        }
+        self.stem.fmt(f)
+    }
+}
+
+impl fmt::Debug for PairName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// `stem`, ` (number)` if that is over 1, and `suffix` as one name of at most 255 bytes.
+///
+/// A longer one loses bytes of the stem (never a part of a UTF-8 character) and gets `~` and `job_short`, the eight
+/// hexadecimal digits of the job, in their place.
+pub fn derived(stem: &FileName, number: u32, suffix: &str, job_short: &str) -> FileName {
+    let count = if number > 1 { format!(" ({number})") } else { String::new() };
+    let full = stem.as_bytes().len() + count.len() + suffix.len();
+    let mut bytes = stem.as_bytes().to_vec();
+    if full > NAME_BYTES_MAX {
+        let room = NAME_BYTES_MAX.saturating_sub(count.len() + suffix.len() + 1 + job_short.len());
+        bytes.truncate(boundary(&bytes, room));
+        bytes.push(b'~');
+        bytes.extend_from_slice(job_short.as_bytes());
+    }
+    bytes.extend_from_slice(count.as_bytes());
+    bytes.extend_from_slice(suffix.as_bytes());
+    FileName(bytes)
+}
+
+/// Splits `name` into the part before its last dot and the rest with the dot; a leading dot is part of the stem.
+pub fn split_extension(name: &FileName) -> (&[u8], &[u8]) {
+    let bytes = name.as_bytes();
+    match bytes.iter().rposition(|&b| b == b'.') {
+        Some(at) if at > 0 => bytes.split_at(at),
+        Some(_) | None => (bytes, &[]),
+    }
+}
+
+/// The largest cut at or below `room` that does not split a UTF-8 character.
+fn boundary(bytes: &[u8], room: usize) -> usize {
+    let mut cut = room.min(bytes.len());
+    while cut > 0 && cut < bytes.len() && (bytes[cut] & 0xC0) == 0x80 {
+        cut -= 1;
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(bytes: &[u8]) -> FileName {
+        FileName::new(bytes).expect("a test's name is a name")
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_shown_as_hexadecimal() {
+        assert_eq!(shown(b"caf\xe9 \xF0\x9F\x98\x80\n"), "caf\\xE9 😀\\x0A");
+    }
+
+    #[test]
+    fn a_name_is_one_directory_entry() {
+        for bad in [&b""[..], b".", b"..", b"a/b", b"a\0b"] {
+            assert!(FileName::new(bad).is_none(), "{bad:?}");
+        }
+        assert!(Folder::new(&b"a//b"[..]).is_none());
+        assert!(Folder::new(&b"../b"[..]).is_none());
+        assert_eq!(Folder::new(&b"a/b"[..]).and_then(|f| f.top().map(<[u8]>::to_vec)), Some(b"a".to_vec()));
+        assert_eq!(Folder::root().top(), None);
+    }
+
+    #[test]
+    fn numbers_come_before_the_suffix() {
+        assert_eq!(derived(&name(b"cat"), 1, ".mp4", "00112233").as_bytes(), b"cat.mp4");
+        assert_eq!(derived(&name(b"cat"), 2, ".receipt.yaml", "00112233").as_bytes(), b"cat (2).receipt.yaml");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters_and_marked() {
+        let long = "é".repeat(127);
+        let cut = derived(&name(long.as_bytes()), 3, ".error.yaml", "00112233");
+        assert!(cut.as_bytes().len() <= NAME_BYTES_MAX);
+        let text = std::str::from_utf8(cut.as_bytes()).expect("cut between characters");
+        assert!(text.ends_with("é~00112233 (3).error.yaml"), "{text}");
+    }
+
+    #[test]
+    fn the_extension_starts_at_the_last_dot() {
+        assert_eq!(split_extension(&name(b"a.b.jpg")), (&b"a.b"[..], &b".jpg"[..]));
+        assert_eq!(split_extension(&name(b".hidden")), (&b".hidden"[..], &b""[..]));
+    }
+}

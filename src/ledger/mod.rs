@@ -1,0 +1,4 @@
+//! To come.
+
+pub mod record;
+pub mod sqlite;

@@ -1,0 +1,4 @@
+//! To come.
+
+pub mod faults;
+pub mod world;

@@ -1,0 +1,6 @@
+//! To come.
+
+pub mod budget;
+pub mod durations;
+pub mod rate;
+pub mod window;
