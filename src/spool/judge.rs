@@ -85,26 +85,36 @@ pub struct Judgement {
     pub picture: Option<PictureFound>,
 }
 
+/// Everything that is wrong with a pair.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Complaints {
+    /// What is wrong with the sidecar.
+    pub sidecar: Vec<Problem>,
+    /// What is wrong with the picture.
+    pub picture: Vec<Problem>,
+}
+
 impl Judgement {
     /// Whether both files show their end. A file may be whole and yet be refused.
     pub fn whole(&self) -> bool {
         self.sidecar.parses && self.picture.as_ref().is_none_or(PictureFound::whole)
     }
 
-    /// The values of a pair that may be sent; else every complaint of both files, the sidecar's first.
+    /// The values of a pair that may be sent; else every complaint about both files.
     ///
     /// # Errors
-    /// The complaints; their `file` is left to the caller. The first list is the sidecar's, the second the picture's.
-    pub fn accepted(&self) -> Result<(&Sidecar, Option<&Picture>), (Vec<Problem>, Vec<Problem>)> {
+    /// The complaints; their `file` is left to the caller.
+    pub fn accepted(&self) -> Result<(&Sidecar, Option<&Picture>), Complaints> {
         let picture = match &self.picture {
             Some(found) => found.accepted().map(Some),
             None => Ok(None),
         };
         match (&self.sidecar.read, picture) {
             (Ok(sidecar), Ok(picture)) => Ok((sidecar, picture)),
-            (sidecar, picture) => {
-                Err((sidecar.as_ref().err().cloned().unwrap_or_default(), picture.err().unwrap_or_default()))
-            }
+            (sidecar, picture) => Err(Complaints {
+                sidecar: sidecar.as_ref().err().cloned().unwrap_or_default(),
+                picture: picture.err().unwrap_or_default(),
+            }),
         }
     }
 }
@@ -207,11 +217,7 @@ fn identity_of(file: &File, which: &'static str) -> Result<Identity, JudgeError>
 
 fn unchanged(file: &File, before: Identity, read: u64, limit: u64, which: &'static str) -> Result<(), JudgeError> {
     let after = identity_of(file, which)?;
-    if after == before && read == before.size.min(limit) {
-        Ok(())
-    } else {
-        Err(JudgeError::Changed { file: which })
-    }
+    if after == before && read == before.size.min(limit) { Ok(()) } else { Err(JudgeError::Changed { file: which }) }
 }
 
 /// What can be told of a sidecar's text before its values are looked at.

@@ -35,7 +35,9 @@ const SET_TRIES_MAX: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The kernel allows no more watches or instances.
-    #[error("the kernel's limit of watched folders is reached; raise {sysctl} with sysctl to be told of changes at once")]
+    #[error(
+        "the kernel's limit of watched folders is reached; raise {sysctl} with sysctl to be told of changes at once"
+    )]
     Limit {
         /// The setting to raise.
         sysctl: &'static str,
@@ -134,6 +136,11 @@ impl Hints {
         std::mem::take(&mut *self.0.pending())
     }
 
+    /// Whether there is something to take.
+    pub fn any(&self) -> bool {
+        !self.0.pending().is_empty()
+    }
+
     fn add(&self, change: impl FnOnce(&mut Batch)) {
         change(&mut self.0.pending());
         self.0.bell.notify_one();
@@ -200,15 +207,20 @@ impl Watch {
         self.hints.clone()
     }
 
-    /// Touches the canary; [`Batch::canary`] tells when its event has come. A canary that was removed is made anew but not
-    /// heard, so that the watch is taken for dead and set again.
-    ///
-    /// # Errors
-    /// The file cannot be touched, which says nothing about the watch.
-    pub fn touch_canary(&self) -> io::Result<()> {
-        let file = File::options().create(true).append(true).open(&self.canary)?;
-        file.set_times(FileTimes::new().set_modified(SystemTime::now()))
+    /// The canary's path.
+    pub fn canary(&self) -> &Path {
+        &self.canary
     }
+}
+
+/// Touches the canary; [`Batch::canary`] tells when its event has come. A canary that was removed is made anew but not heard,
+/// so that the watch is taken for dead and set again.
+///
+/// # Errors
+/// The file cannot be touched, which says nothing about the watch.
+pub fn touch(canary: &Path) -> io::Result<()> {
+    let file = File::options().create(true).append(true).open(canary)?;
+    file.set_times(FileTimes::new().set_modified(SystemTime::now()))
 }
 
 /// The watcher's side: turns events into hints.
@@ -424,9 +436,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_canary_sings_and_its_death_is_noticed() {
+    async fn the_canary_sings() {
         let bench = Bench::new();
-        bench.watch.touch_canary().expect("touch");
+        touch(bench.watch.canary()).expect("touch");
         let batch = bench.until(|batch| batch.canary).await;
         assert!(batch.names.is_empty(), "the canary is no file of the inbox");
     }
