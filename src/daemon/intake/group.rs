@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::order::Place;
 use super::verdict::{Bad, FileSeen, PairVerdict, ReadyPair, WaitingReason};
+use crate::job::picture::Picture;
 use crate::job::{FileName, Folder, PairName, Problem};
 use crate::spool::pairing::{self, Grouping};
 use crate::spool::settle::{Evidence, FileRest, Shape};
@@ -16,6 +17,13 @@ use crate::spool::settle::{Evidence, FileRest, Shape};
 pub(super) struct GroupKey {
     pub(super) folder: Folder,
     pub(super) key: Box<[u8]>,
+}
+
+impl GroupKey {
+    /// The place in the order of a pair of this group.
+    pub(super) fn place(&self, priority: i64, age: Instant) -> Place {
+        Place { priority, top: self.folder.top().unwrap_or_default().into(), age }
+    }
 }
 
 /// What a file was at one moment; a later look with news gives the file another one. Never used twice.
@@ -76,7 +84,7 @@ pub(super) enum State {
     /// Cannot be read or moved; judged again after each full scan.
     Stuck(WaitingReason),
     /// Waits for its turn.
-    Ready { place: Box<Place>, verdict: PairVerdict },
+    Ready { age: Instant, priority: i64, picture: Option<Picture> },
     /// Waits to be rejected.
     Bad(Box<Bad>),
     /// Is being claimed.

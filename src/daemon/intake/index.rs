@@ -37,7 +37,8 @@ pub(super) struct Times {
 #[derive(Debug)]
 pub(super) struct Index {
     times: Times,
-    groups: BTreeMap<Arc<GroupKey>, Group>,
+    /// Boxed, for the tree keeps room for as many again as it holds.
+    groups: BTreeMap<Arc<GroupKey>, Box<Group>>,
     timers: BTreeSet<(Instant, Arc<GroupKey>)>,
     /// To be judged soon: their last news came by an event. Entries may be stale.
     urgent: VecDeque<(Arc<GroupKey>, Members)>,
@@ -363,9 +364,10 @@ impl Index {
                 self.urgent.push_back((Arc::clone(key), unit.members.clone()));
             }
             State::Judging { started: false } => self.patient.push_back((Arc::clone(key), unit.members.clone())),
-            State::Ready { place, .. } => {
+            State::Ready { age, priority, .. } => {
+                let place = key.place(*priority, *age);
                 for sidecar in unit.members.sidecars() {
-                    self.order.insert(place, (Arc::clone(key), *sidecar));
+                    self.order.insert(&place, (Arc::clone(key), *sidecar));
                 }
             }
             State::Bad(_) => self.bad.push_back((Arc::clone(key), unit.members.clone())),
@@ -382,15 +384,16 @@ impl Index {
     /// Unbooks a state. Entries of the queues go stale and are passed over.
     fn leave(&mut self, key: &Arc<GroupKey>, unit: &Unit) {
         *self.counts.of(&unit.state) -= 1;
-        if let State::Ready { place, .. } = &unit.state {
+        if let State::Ready { age, priority, .. } = &unit.state {
+            let place = key.place(*priority, *age);
             for sidecar in unit.members.sidecars() {
-                self.order.remove(place, (Arc::clone(key), *sidecar));
+                self.order.remove(&place, (Arc::clone(key), *sidecar));
             }
         }
     }
 
     /// Puts a group back with its timer, or drops it if there is nothing left of it.
-    fn put_back(&mut self, key: &Arc<GroupKey>, mut group: Group) {
+    fn put_back(&mut self, key: &Arc<GroupKey>, mut group: Box<Group>) {
         let due = group.units.iter().filter_map(|unit| unit.state.due()).min();
         if group.due != due {
             if let Some(old) = group.due {

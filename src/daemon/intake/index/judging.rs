@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use super::Index;
 use crate::daemon::intake::group::{Group, GroupKey, Members, State, Unit};
-use crate::daemon::intake::order::Place;
-use crate::daemon::intake::verdict::{FileSeen, Finding, PairVerdict};
+use crate::daemon::intake::verdict::{FileSeen, Finding};
 use crate::job::{FileName, Folder};
 use crate::spool::settle;
 
@@ -40,6 +39,8 @@ impl Index {
             group.units[at].state = State::Judging { started: true };
             return Some(ToJudge { group: key, members, picture, sidecar });
         }
+        // A backlog's queue is as large as the backlog; there is no use in keeping the room.
+        self.patient.shrink_to_fit();
         None
     }
 
@@ -73,12 +74,7 @@ impl Index {
         match finding {
             Finding::Good { priority, picture } => {
                 let ages = asked.members.all().filter_map(|version| group.file(version)).map(|file| file.first_seen);
-                let place = Place {
-                    priority,
-                    top: asked.group.folder.top().unwrap_or_default().into(),
-                    age: ages.max().unwrap_or(now),
-                };
-                State::Ready { place: Box::new(place), verdict: PairVerdict::Good { priority, picture } }
+                State::Ready { age: ages.max().unwrap_or(now), priority, picture }
             }
             Finding::Bad(bad) => State::Bad(Box::new(bad)),
             Finding::Unfinished { picture, sidecar, bad } => {

@@ -24,12 +24,12 @@ impl Index {
             let unit = group.units.iter_mut().find(|unit| unit.members.sidecars() == [sidecar]);
             let Some(unit) = unit else { continue };
             match std::mem::replace(&mut unit.state, State::Held) {
-                State::Ready { verdict, .. } => {
+                State::Ready { priority, picture, .. } => {
                     self.counts.ready -= 1;
                     self.counts.held += 1;
                     let completed_at = unit.since;
                     let members = unit.members.clone();
-                    let pair = ready_pair(&key, group, &members, verdict, completed_at);
+                    let pair = ready_pair(&key, group, &members, PairVerdict::Good { priority, picture }, completed_at);
                     group.claimed.extend(pair.files().cloned());
                     return Some(pair);
                 }

@@ -443,9 +443,9 @@ fn check(bench: &Bench, claims: &[ReadyPair]) {
                 }
                 State::Judging { started: false } => queued(&index.urgent) || queued(&index.patient),
                 State::Judging { started: true } | State::Stuck(_) => true,
-                State::Ready { place, .. } => {
+                State::Ready { age, priority, .. } => {
                     let item = (Arc::clone(key), unit.members.sidecars()[0]);
-                    index.order.holds(place, item)
+                    index.order.holds(&key.place(*priority, *age), item)
                 }
                 State::Bad(_) => queued(&index.bad),
                 State::Held => !group.claimed.is_empty(),
