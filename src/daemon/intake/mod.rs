@@ -43,6 +43,8 @@ use verdict::Finding;
 const JUDGEMENTS_MAX: usize = 3;
 /// Names looked at in one go, so that a flood does not keep a fresh name waiting.
 const LOOKS_MAX: usize = 1_024;
+/// Names that wait to be looked at; more, and everything is scanned instead.
+const LOOKS_PENDING_MAX: usize = 65_536;
 /// Between two songs of the canary.
 const CANARY_EVERY: Duration = Duration::from_secs(30);
 /// How long the canary's event may take before the watch is taken for dead.
@@ -316,7 +318,8 @@ impl Intake {
         self.scan_at = Instant::now();
     }
 
-    /// Takes new settings: everything is judged again, and the watch is set anew. The folders stay the ones of the start.
+    /// Takes new settings: everything is judged again, and the watch is set anew if
+    /// it is wanted otherwise. The folders stay the ones of the start.
     ///
     /// # Errors
     /// [`IntakeError::Ignore`]; the old settings stay.
@@ -324,10 +327,12 @@ impl Intake {
         let rules = settings.rules()?;
         let now = Instant::now();
         let Settings { inbox, work, .. } = self.settings.clone();
+        if settings.watching.watch != self.settings.watching.watch {
+            self.listen_at = Some(now);
+        }
         self.settings = Settings { inbox, work, ..settings };
         self.rules = Arc::new(rules);
         self.index.reload(self.settings.times(), now);
-        self.listen_at = Some(now);
         self.scan_at = now;
         Ok(())
     }

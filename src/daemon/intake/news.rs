@@ -7,7 +7,10 @@ use tokio::task::{self, JoinError};
 
 use super::effects::{self, Hearing, Opened, ScanNews, ToLook, Watching};
 use super::verdict::{Finding, WaitingReason};
-use super::{CANARY_EVERY, Canary, Done, FOLDERS_MAX, Intake, Job, LISTEN_AGAIN_AFTER, Notice, Unreadable, Visit};
+use super::{
+    CANARY_EVERY, Canary, Done, FOLDERS_MAX, Intake, Job, LISTEN_AGAIN_AFTER, LOOKS_PENDING_MAX, Notice, Unreadable,
+    Visit,
+};
 use crate::job::{FileName, Folder, PairName};
 use crate::spool::scan::{Facts, Found, Sight};
 use crate::spool::settle::Hint;
@@ -38,6 +41,10 @@ impl Intake {
     }
 
     pub(super) fn look(&mut self, place: (Folder, FileName), hint: Option<Hint>, at: Instant) {
+        if self.looks.len() >= LOOKS_PENDING_MAX && !self.looks.contains_key(&place) {
+            self.events_lost(at);
+            return;
+        }
         let known = self.looks.entry(place).or_insert((hint, at));
         known.0 = match (known.0, hint) {
             (Some(earlier), Some(later)) => Some(earlier.then(later)),
@@ -53,6 +60,9 @@ impl Intake {
     }
 
     pub(super) fn go_through(&mut self, folder: Folder, at: Instant) {
+        if self.rules.passes_over(&folder) {
+            return;
+        }
         if self.folders.len() < FOLDERS_MAX {
             self.folders.insert(folder, Visit { at, last: false });
         } else {

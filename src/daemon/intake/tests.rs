@@ -286,6 +286,37 @@ async fn a_reload_takes_new_rules() {
     assert_eq!(bench.offered().await.name.to_string(), "draft-cat");
 }
 
+#[tokio::test]
+async fn a_new_folder_that_is_left_alone_is_not_gone_through() {
+    let mut bench = Bench::new();
+    let mut settings = bench.settings();
+    settings.watching.settle = SOON;
+    bench.start(settings);
+    bench.scanned().await;
+    fs::create_dir(bench.path("inbox/@eaDir")).expect("mkdir");
+    bench.write_pair("inbox/@eaDir", "thumb");
+    bench.write_pair("inbox", "cat");
+    assert_eq!(bench.offered().await.name.to_string(), "cat");
+    bench.until("nothing else moves", |intake, _| (intake.waiting().settling == 0).then_some(())).await;
+    assert_eq!(bench.intake().listing().count(), 0);
+    assert!(bench.intake().folders.is_empty());
+}
+
+#[tokio::test]
+async fn a_dead_watch_is_noticed_by_its_canary_and_set_again() {
+    let mut bench = Bench::new();
+    bench.start(bench.settings());
+    bench.scanned().await;
+    // The watch ends unheard, and the canary's song has been awaited for longer than our patience.
+    let intake = bench.intake();
+    intake.hints = Hints::silent();
+    intake.canary.awaited = Instant::now().checked_sub(CANARY_PATIENCE);
+    bench.scanned().await;
+    bench.write_pair("elsewhere", "cat");
+    bench.move_pair("cat", "inbox");
+    assert_eq!(bench.offered().await.name.to_string(), "cat");
+}
+
 #[test]
 fn a_survey_tells_what_waits_and_why() {
     let bench = Bench::new();

@@ -146,11 +146,7 @@ impl Intake {
             match self.canary.awaited {
                 Some(since) if since + CANARY_PATIENCE <= now => {
                     tracing::warn!("the watcher of the inbox is dead; setting the watch again");
-                    self.canary.awaited = None;
                     self.listen_at = Some(now);
-                    self.watch = None;
-                    self.hints = Hints::silent();
-                    self.events_lost(now);
                 }
                 None if self.canary.next <= now => {
                     self.canary = Canary { next: now + CANARY_EVERY, awaited: Some(now) };
@@ -161,6 +157,11 @@ impl Intake {
             }
         }
         if self.listen_at.is_some_and(|at| at <= now) && !self.asks(|job| matches!(job, Job::Listen)) {
+            // The old watch goes first, for it may be what holds the kernel's last watches. What happens until the new one stands
+            // is found by the scan that follows it.
+            self.watch = None;
+            self.hints = Hints::silent();
+            self.canary.awaited = None;
             self.listen_at = None;
             let settings = self.settings.clone();
             self.spawn(Job::Listen, move || Done::Listening(effects::listen(&settings)));
