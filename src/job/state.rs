@@ -402,7 +402,8 @@ impl Job {
                 let finish = finish.unwrap_or(Finish { done_at: at, bad_links: 0 });
                 State::Submitted { task, finish: Some(finish.with_bad_link()), ask_at: Some(ask_at) }
             }
-            (State::Ready { task, finish, .. }, Event::LinkStale) => {
+            // From Fetched where the temporary video is lost with its whole folder: it is fetched once more.
+            (State::Ready { task, finish, .. } | State::Fetched { task, finish, .. }, Event::LinkStale) => {
                 State::Submitted { task, finish: Some(finish), ask_at: None }
             }
             (State::Ready { task, finish, .. }, Event::LinkBad { ask_at, .. }) => {
@@ -456,28 +457,8 @@ impl Job {
 
     /// The names that come out of this job under `number`.
     pub fn names(&self, number: u32) -> Names {
-        let short = self.id.short();
         let picture = self.input.picture.as_ref().map(|file| &file.name);
-        // With an exact sidecar (`cat.jpg.yaml`) the stem is the picture's whole name: the number goes before its
-        // extension, so that `cat (2).jpg` and `cat (2).jpg.yaml` are again a picture and its exact sidecar.
-        let exact = picture.is_some_and(|name| *name == self.pair.stem);
-        let (base, middle) = if exact {
-            let (base, extension) = name::split_extension(&self.pair.stem);
-            (FileName::new(base).unwrap_or_else(|| self.pair.stem.clone()), extension)
-        } else {
-            (self.pair.stem.clone(), &b""[..])
-        };
-        let derive = |suffix: &[u8]| name::derived(&base, number, &[middle, suffix].concat(), &short);
-        let own_suffix = |name: &FileName| {
-            name.as_bytes().strip_prefix(self.pair.stem.as_bytes()).map(<[u8]>::to_vec).unwrap_or_default()
-        };
-        Names {
-            video: derive(b".mp4"),
-            receipt: derive(b".receipt.yaml"),
-            report: derive(b".error.yaml"),
-            sidecar: derive(&own_suffix(&self.input.sidecar.name)),
-            picture: picture.map(|name| derive(&own_suffix(name))),
-        }
+        Names::of(&self.pair.stem, picture, &self.input.sidecar.name, number, &self.id.short())
     }
 }
 
@@ -500,4 +481,36 @@ pub struct Names {
     pub sidecar: FileName,
     /// In the archive or in `error/`.
     pub picture: Option<FileName>,
+}
+
+impl Names {
+    /// The names that come out of a pair under `number`; `job_short` marks those that had to be cut.
+    pub fn of(
+        stem: &FileName,
+        picture: Option<&FileName>,
+        sidecar: &FileName,
+        number: u32,
+        job_short: &str,
+    ) -> Self {
+        // With an exact sidecar (`cat.jpg.yaml`) the stem is the picture's whole name: the number goes before its
+        // extension, so that `cat (2).jpg` and `cat (2).jpg.yaml` are again a picture and its exact sidecar.
+        let exact = picture == Some(stem);
+        let (base, middle) = if exact {
+            let (base, extension) = name::split_extension(stem);
+            (FileName::new(base).unwrap_or_else(|| stem.clone()), extension)
+        } else {
+            (stem.clone(), &b""[..])
+        };
+        let derive = |suffix: &[u8]| name::derived(&base, number, &[middle, suffix].concat(), job_short);
+        let own_suffix = |name: &FileName| {
+            name.as_bytes().strip_prefix(stem.as_bytes()).map(<[u8]>::to_vec).unwrap_or_default()
+        };
+        Self {
+            video: derive(b".mp4"),
+            receipt: derive(b".receipt.yaml"),
+            report: derive(b".error.yaml"),
+            sidecar: derive(&own_suffix(sidecar)),
+            picture: picture.map(|name| derive(&own_suffix(name))),
+        }
+    }
 }
