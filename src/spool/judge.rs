@@ -1,1 +1,316 @@
-//! To come.
+//! Reads a pair: what it asks for, whether it is whole, and the hashes of both files.
+//!
+//! The same function judges in the inbox, where it decides whether a pair is ready, and in `work/` after the claim, where it
+//! decides what is sent. The picture is read in pieces and never held whole. Both files are looked at before and after: what
+//! changed while it was read has no judgement.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use rustix::fs::fstat;
+use serde_yaml::Value;
+use sha2::{Digest, Sha256};
+
+use super::scan::Identity;
+use crate::job::picture::{self, Limits, Outcome};
+use crate::job::sidecar::{self, Sidecar};
+use crate::job::{Problem, picture::Picture};
+
+/// Bytes of one read of the picture.
+const PIECE_BYTES: usize = 64 * 1024;
+/// `[` and `{` that a text may hold before we ask the parser about it: it is quadratic in them.
+const BRACKETS_MAX: usize = 256;
+/// Zero bytes at the end of a file that look like room made in advance and not filled yet.
+const ZERO_TAIL_BYTES: usize = 16;
+
+/// Why there is no judgement.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    /// A file cannot be read; the caller knows its path.
+    #[error("cannot read the {file}")]
+    Io {
+        /// `picture` or `sidecar`.
+        file: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file changed while it was read.
+    #[error("the {file} changed while it was read")]
+    Changed {
+        /// `picture` or `sidecar`.
+        file: &'static str,
+    },
+}
+
+/// SHA-256 of a file's bytes.
+pub type Hash = [u8; 32];
+
+/// What was found in the sidecar's file.
+#[derive(Clone, Debug)]
+pub struct SidecarFound {
+    /// What it asks for, or every complaint.
+    pub read: Result<Sidecar, Vec<Problem>>,
+    /// Whether it is YAML, whatever it says.
+    pub parses: bool,
+    /// Whether it names the address of a picture and so is a job by itself.
+    pub names_address: bool,
+    /// The hash of its bytes; of the first `sidecar::BYTES_MAX` + 1 where it is longer.
+    pub sha256: Hash,
+    /// Which file it was.
+    pub identity: Identity,
+}
+
+/// What was found in the picture's file.
+#[derive(Clone, Debug)]
+pub struct PictureFound {
+    /// What the walk said.
+    pub outcome: Outcome,
+    /// Every limit that it breaks.
+    pub complaints: Vec<Problem>,
+    /// Whether it ends in zeros, as a file does whose size was set before its content came.
+    pub zero_tail: bool,
+    /// The hash of its bytes.
+    pub sha256: Hash,
+    /// Which file it was.
+    pub identity: Identity,
+}
+
+/// What was found in both.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The sidecar.
+    pub sidecar: SidecarFound,
+    /// The picture, if the pair has one.
+    pub picture: Option<PictureFound>,
+}
+
+impl Judgement {
+    /// Whether both files show their end. A file may be whole and yet be refused.
+    pub fn whole(&self) -> bool {
+        self.sidecar.parses && self.picture.as_ref().is_none_or(PictureFound::whole)
+    }
+
+    /// The values of a pair that may be sent; else every complaint of both files, the sidecar's first.
+    ///
+    /// # Errors
+    /// The complaints; their `file` is left to the caller. The first list is the sidecar's, the second the picture's.
+    pub fn accepted(&self) -> Result<(&Sidecar, Option<&Picture>), (Vec<Problem>, Vec<Problem>)> {
+        let picture = match &self.picture {
+            Some(found) => found.accepted().map(Some),
+            None => Ok(None),
+        };
+        match (&self.sidecar.read, picture) {
+            (Ok(sidecar), Ok(picture)) => Ok((sidecar, picture)),
+            (sidecar, picture) => {
+                Err((sidecar.as_ref().err().cloned().unwrap_or_default(), picture.err().unwrap_or_default()))
+            }
+        }
+    }
+}
+
+impl PictureFound {
+    /// Whether it is whole to its end marker, or broken in a way that nothing which may still come can mend.
+    pub fn whole(&self) -> bool {
+        match &self.outcome {
+            Outcome::Whole(_) => true,
+            Outcome::Incomplete(_) => false,
+            Outcome::Invalid(_) => !self.zero_tail,
+        }
+    }
+
+    fn accepted(&self) -> Result<&Picture, Vec<Problem>> {
+        match &self.outcome {
+            Outcome::Whole(picture) if self.complaints.is_empty() => Ok(picture),
+            Outcome::Whole(_) => Err(self.complaints.clone()),
+            Outcome::Incomplete(problem) | Outcome::Invalid(problem) => Err(vec![problem.clone()]),
+        }
+    }
+}
+
+/// Reads both files from their beginning to their end.
+///
+/// # Errors
+/// [`JudgeError::Io`] if one cannot be read, [`JudgeError::Changed`] if one changed meanwhile.
+pub fn judge(picture: Option<File>, sidecar: File, limits: &Limits) -> Result<Judgement, JudgeError> {
+    let has_picture = picture.is_some();
+    let picture = picture.map(|file| read_picture(file, limits)).transpose()?;
+    let sidecar = read_sidecar(sidecar, has_picture)?;
+    Ok(Judgement { sidecar, picture })
+}
+
+fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, JudgeError> {
+    const FILE: &str = "sidecar";
+    let identity = identity_of(&file, FILE)?;
+    let mut bytes = Vec::new();
+    let limit = sidecar::BYTES_MAX as u64 + 1;
+    file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|source| JudgeError::Io { file: FILE, source })?;
+    unchanged(&file, identity, bytes.len() as u64, limit, FILE)?;
+    let form = Form::of(&bytes);
+    Ok(SidecarFound {
+        read: sidecar::read(&bytes, has_picture),
+        parses: form.parses,
+        names_address: form.names_address,
+        sha256: Sha256::digest(&bytes).into(),
+        identity,
+    })
+}
+
+fn read_picture(mut file: File, limits: &Limits) -> Result<PictureFound, JudgeError> {
+    const FILE: &str = "picture";
+    let identity = identity_of(&file, FILE)?;
+    let mut walk = picture::Walk::new();
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut length = 0_u64;
+    let mut zeros_at_end = 0_usize;
+    loop {
+        let count = match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(JudgeError::Io { file: FILE, source }),
+        };
+        let bytes = &piece[..count];
+        walk.push(bytes);
+        hash.update(bytes);
+        length += count as u64;
+        zeros_at_end = match bytes.iter().rev().position(|&byte| byte != 0) {
+            Some(zeros) => zeros,
+            None => zeros_at_end.saturating_add(count),
+        };
+        if length > identity.size {
+            return Err(JudgeError::Changed { file: FILE });
+        }
+    }
+    unchanged(&file, identity, length, u64::MAX, FILE)?;
+    let outcome = walk.finish();
+    let complaints = match &outcome {
+        Outcome::Whole(picture) => picture::complaints(picture, limits),
+        Outcome::Incomplete(_) | Outcome::Invalid(_) => Vec::new(),
+    };
+    Ok(PictureFound {
+        outcome,
+        complaints,
+        zero_tail: zeros_at_end >= ZERO_TAIL_BYTES,
+        sha256: hash.finalize().into(),
+        identity,
+    })
+}
+
+fn identity_of(file: &File, which: &'static str) -> Result<Identity, JudgeError> {
+    match fstat(file) {
+        Ok(stat) => Ok(Identity::of(&stat)),
+        Err(errno) => Err(JudgeError::Io { file: which, source: errno.into() }),
+    }
+}
+
+fn unchanged(file: &File, before: Identity, read: u64, limit: u64, which: &'static str) -> Result<(), JudgeError> {
+    let after = identity_of(file, which)?;
+    if after == before && read == before.size.min(limit) {
+        Ok(())
+    } else {
+        Err(JudgeError::Changed { file: which })
+    }
+}
+
+/// What can be told of a sidecar's text before its values are looked at.
+struct Form {
+    parses: bool,
+    names_address: bool,
+}
+
+impl Form {
+    fn of(bytes: &[u8]) -> Self {
+        let brackets = bytes.iter().filter(|&&byte| matches!(byte, b'[' | b'{')).count();
+        // What is too long or too nested is refused whatever still comes, so there is nothing to wait for.
+        if bytes.len() > sidecar::BYTES_MAX || brackets > BRACKETS_MAX {
+            return Self { parses: true, names_address: false };
+        }
+        match serde_yaml::from_slice::<Value>(bytes) {
+            Ok(value) => {
+                let address = value.get("image_urls");
+                let names_address = match address {
+                    None | Some(Value::Null) => false,
+                    Some(Value::Sequence(items)) => !items.is_empty(),
+                    Some(
+                        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Mapping(_) | Value::Tagged(_),
+                    ) => true,
+                };
+                Self { parses: true, names_address }
+            }
+            Err(_) => Self { parses: false, names_address: false },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const NO_LIMITS: Limits = Limits { bytes_max: None, side_max: None, short_side_min: None, ratio_max: None };
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::NamedTempFile::new().expect("tempfile");
+        file.write_all(bytes).expect("write");
+        file.reopen().expect("reopen")
+    }
+
+    #[test]
+    fn the_form_of_a_text_is_told_without_its_values() {
+        let long = vec![b'a'; sidecar::BYTES_MAX + 1];
+        let nested = vec![b'['; BRACKETS_MAX + 1];
+        let cases: &[(&[u8], bool, bool)] = &[
+            (b"prompt: cat\n", true, false),
+            (b"prompt: 3\nseed: nonsense", true, false),
+            (b"prompt: \"cat", false, false),
+            (b"prompt: a: b", false, false),
+            (b"image_urls: [https://a/b]", true, true),
+            (b"image_urls: https://a/b", true, true),
+            (b"image_urls: []", true, false),
+            (b"image_urls:", true, false),
+            (b"- a", true, false),
+            (&long, true, false),
+            (&nested, true, false),
+        ];
+        for (bytes, parses, names_address) in cases {
+            let form = Form::of(bytes);
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+            assert_eq!((form.parses, form.names_address), (*parses, *names_address), "{shown}");
+        }
+    }
+
+    #[test]
+    fn both_files_are_hashed_and_known_by_their_identity() {
+        let picture = file(b"not a picture");
+        let sidecar = file(b"prompt: cat\n");
+        let size = |f: &File| f.metadata().expect("metadata").len();
+        let (picture_size, sidecar_size) = (size(&picture), size(&sidecar));
+        let judgement = judge(Some(picture), sidecar, &NO_LIMITS).expect("readable");
+        let found = judgement.picture.as_ref().expect("there is a picture");
+        assert_eq!(found.sha256, <Hash>::from(Sha256::digest(b"not a picture")));
+        assert_eq!(found.identity.size, picture_size);
+        assert_eq!(judgement.sidecar.sha256, <Hash>::from(Sha256::digest(b"prompt: cat\n")));
+        assert_eq!(judgement.sidecar.identity.size, sidecar_size);
+    }
+
+    #[test]
+    fn room_made_in_advance_is_not_a_broken_picture() {
+        for (bytes, waits) in [(vec![0; 4096], true), (b"GIF89a, not for us".to_vec(), false)] {
+            let judgement = judge(Some(file(&bytes)), file(b"prompt: cat"), &NO_LIMITS).expect("readable");
+            let found = judgement.picture.expect("there is a picture");
+            assert_eq!(found.zero_tail, waits);
+            assert_eq!(!found.whole(), waits, "{:?}", found.outcome);
+        }
+    }
+
+    #[test]
+    fn a_sidecar_without_end_is_read_to_the_limit_only() {
+        let judgement = judge(None, file(&vec![b'a'; 10 * sidecar::BYTES_MAX]), &NO_LIMITS).expect("readable");
+        let expected: Hash = Sha256::digest(vec![b'a'; sidecar::BYTES_MAX + 1]).into();
+        assert_eq!(judgement.sidecar.sha256, expected);
+        assert!(judgement.whole());
+    }
+}

@@ -1,1 +1,300 @@
-//! To come.
+//! Which names of one folder belong together. Pure: names in, groupings out.
+//!
+//! Names fall into groups by [`group_key`]: the name without any picture or sidecar extension at its end. A grouping never
+//! reaches beyond its group, so a change of one name is judged by looking at the few names of its group alone.
+//!
+//! Within a group, first each exact sidecar (`cat.jpg.yaml`) takes its picture; what is left pairs by the stem. Two pictures
+//! for one sidecar, or two sidecars for one picture, are ambiguous: nothing of it is ever sent.
+
+use crate::job::name::split_extension;
+use crate::job::{FileName, PairName};
+
+/// The extensions of a picture, in lower case; names carry them in any case.
+const PICTURE_EXTENSIONS: [&[u8]; 3] = [b".jpg", b".jpeg", b".png"];
+/// The extensions of a sidecar, in lower case.
+const SIDECAR_EXTENSIONS: [&[u8]; 2] = [b".yaml", b".yml"];
+/// Ends of the names that we write ourselves, in lower case: never sidecars.
+const OUR_ENDINGS: [&[u8]; 4] = [b".error.yaml", b".receipt.yaml", b".error.yml", b".receipt.yml"];
+
+/// What a file's name makes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// A picture.
+    Picture,
+    /// A sidecar.
+    Sidecar,
+}
+
+/// What `name` makes of a file; `None`: nothing to do with a pair.
+pub fn role(name: &FileName) -> Option<Role> {
+    let (stem, extension) = split_extension(name);
+    match () {
+        () if stem.is_empty() => None,
+        () if is_one_of(extension, &PICTURE_EXTENSIONS) => Some(Role::Picture),
+        () if ours(name) => None,
+        () if is_one_of(extension, &SIDECAR_EXTENSIONS) => Some(Role::Sidecar),
+        () => None,
+    }
+}
+
+/// Whether `name` ends as the reports and receipts do that we write.
+pub fn ours(name: &FileName) -> bool {
+    let bytes = name.as_bytes();
+    OUR_ENDINGS.iter().any(|end| bytes.len() >= end.len() && bytes[bytes.len() - end.len()..].eq_ignore_ascii_case(end))
+}
+
+/// `name` without all the picture and sidecar extensions at its end: equal for names that may have to do with each other.
+pub fn group_key(name: &FileName) -> &[u8] {
+    let mut bytes = name.as_bytes();
+    while let Some(at) = bytes.iter().rposition(|&b| b == b'.').filter(|&at| at > 0) {
+        let extension = &bytes[at..];
+        if !is_one_of(extension, &PICTURE_EXTENSIONS) && !is_one_of(extension, &SIDECAR_EXTENSIONS) {
+            break;
+        }
+        bytes = &bytes[..at];
+    }
+    bytes
+}
+
+/// What some names of one folder are to each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Grouping<'a> {
+    /// A picture and its sidecar.
+    Pair {
+        /// The picture.
+        picture: &'a FileName,
+        /// The sidecar.
+        sidecar: &'a FileName,
+    },
+    /// A sidecar without a picture: whole by itself if it names an address, else half a pair.
+    SidecarAlone {
+        /// The sidecar.
+        sidecar: &'a FileName,
+    },
+    /// A picture without a sidecar.
+    PictureAlone {
+        /// The picture.
+        picture: &'a FileName,
+    },
+    /// Two or more that want the same partner.
+    Ambiguous {
+        /// The pictures, sorted; at least one.
+        pictures: Vec<&'a FileName>,
+        /// The sidecars, sorted; at least one, and with the pictures at least three.
+        sidecars: Vec<&'a FileName>,
+    },
+}
+
+impl<'a> Grouping<'a> {
+    /// The stem that everything is called by which comes out of this grouping.
+    pub fn stem(&self) -> FileName {
+        let named_by = match self {
+            Self::Pair { sidecar, .. } | Self::SidecarAlone { sidecar } => sidecar,
+            Self::PictureAlone { picture } => picture,
+            Self::Ambiguous { sidecars, .. } => sidecars.first().expect("an ambiguity has a sidecar"),
+        };
+        stem_of(named_by)
+    }
+
+    /// The names in it, pictures first.
+    pub fn members(&self) -> Vec<&'a FileName> {
+        match self {
+            Self::Pair { picture, sidecar } => vec![picture, sidecar],
+            Self::SidecarAlone { sidecar } => vec![sidecar],
+            Self::PictureAlone { picture } => vec![picture],
+            Self::Ambiguous { pictures, sidecars } => pictures.iter().chain(sidecars).copied().collect(),
+        }
+    }
+}
+
+/// `name` without its extension, as the stem of what comes out.
+pub fn stem_of(name: &FileName) -> FileName {
+    let (stem, _) = split_extension(name);
+    FileName::new(stem).expect("the part of a name before its extension is a name")
+}
+
+/// Groups names of one folder, of which at least those of the same group are all there. Names without a [`Role`] are left
+/// out; every other name is in exactly one grouping. The result does not depend on the order of `names`.
+pub fn pair<'a>(names: impl IntoIterator<Item = &'a FileName>) -> Vec<Grouping<'a>> {
+    let mut pictures = Vec::new();
+    let mut sidecars = Vec::new();
+    for name in names {
+        match role(name) {
+            Some(Role::Picture) => pictures.push(name),
+            Some(Role::Sidecar) => sidecars.push(name),
+            None => {}
+        }
+    }
+    pictures.sort_unstable();
+    sidecars.sort_unstable();
+
+    let mut groupings = Vec::new();
+    // An exact sidecar takes its picture, and with it every further claim on that picture by a mere stem.
+    pictures.retain(|picture| {
+        let exact = take_where(&mut sidecars, |sidecar| split_extension(sidecar).0 == picture.as_bytes());
+        settle_stem(vec![picture], exact, &mut groupings)
+    });
+
+    while let Some(first) = pictures.first().copied() {
+        let stem = split_extension(first).0;
+        let same = take_where(&mut pictures, |picture| split_extension(picture).0 == stem);
+        let matching = take_where(&mut sidecars, |sidecar| split_extension(sidecar).0 == stem);
+        if settle_stem(same.clone(), matching, &mut groupings) {
+            groupings.extend(same.into_iter().map(|picture| Grouping::PictureAlone { picture }));
+        }
+    }
+    groupings.extend(sidecars.into_iter().map(|sidecar| Grouping::SidecarAlone { sidecar }));
+    groupings
+}
+
+/// Adds what `pictures` and `sidecars` of one stem make together. Whether the pictures are still free: there was no sidecar.
+fn settle_stem<'a>(
+    pictures: Vec<&'a FileName>,
+    sidecars: Vec<&'a FileName>,
+    groupings: &mut Vec<Grouping<'a>>,
+) -> bool {
+    match (pictures.as_slice(), sidecars.as_slice()) {
+        (_, []) => return true,
+        ([picture], [sidecar]) => groupings.push(Grouping::Pair { picture, sidecar }),
+        _ => groupings.push(Grouping::Ambiguous { pictures, sidecars }),
+    }
+    false
+}
+
+/// Moves what fits out of `names`.
+fn take_where<'a>(names: &mut Vec<&'a FileName>, fits: impl Fn(&FileName) -> bool) -> Vec<&'a FileName> {
+    let (taken, left) = names.iter().partition(|name| fits(name));
+    *names = left;
+    taken
+}
+
+/// The name of the pair in `folder` that `grouping` makes.
+pub fn pair_name(folder: &crate::job::Folder, grouping: &Grouping<'_>) -> PairName {
+    PairName { folder: folder.clone(), stem: grouping.stem() }
+}
+
+fn is_one_of(extension: &[u8], list: &[&[u8]]) -> bool {
+    list.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(bytes: impl AsRef<[u8]>) -> FileName {
+        FileName::new(bytes.as_ref()).expect("a test's name is a name")
+    }
+
+    /// Groupings as words: `stem=a+b` a pair, `stem?a` a half, `stem!a+b+c` an ambiguity.
+    fn told(names: &[&str]) -> Vec<String> {
+        let names: Vec<FileName> = names.iter().map(name).collect();
+        let mut lines: Vec<String> = pair(&names)
+            .iter()
+            .map(|grouping| {
+                let members: Vec<String> = grouping.members().iter().map(ToString::to_string).collect();
+                let sign = match grouping {
+                    Grouping::Pair { .. } => '=',
+                    Grouping::SidecarAlone { .. } | Grouping::PictureAlone { .. } => '?',
+                    Grouping::Ambiguous { .. } => '!',
+                };
+                format!("{}{sign}{}", grouping.stem(), members.join("+"))
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn names_pair_as_the_rules_say() {
+        let cases: &[(&[&str], &[&str])] = &[
+            (&[], &[]),
+            (&["a.jpg", "a.yaml"], &["a=a.jpg+a.yaml"]),
+            (&["a.JPG", "a.YML"], &["a=a.JPG+a.YML"]),
+            (&["a.jpeg", "a.yml"], &["a=a.jpeg+a.yml"]),
+            (&["a.b.c.png", "a.b.c.yaml"], &["a.b.c=a.b.c.png+a.b.c.yaml"]),
+            (&["a.jpg", "a.jpg.yaml"], &["a.jpg=a.jpg+a.jpg.yaml"]),
+            (&["a.jpg", "a.jpg.yml"], &["a.jpg=a.jpg+a.jpg.yml"]),
+            // Case of the stem counts; so does the case of the picture's name in an exact sidecar.
+            (&["A.jpg", "a.yaml"], &["A?A.jpg", "a?a.yaml"]),
+            (&["a.JPG", "a.jpg.yaml"], &["a.jpg?a.jpg.yaml", "a?a.JPG"]),
+            // Halves.
+            (&["a.jpg"], &["a?a.jpg"]),
+            (&["a.yaml"], &["a?a.yaml"]),
+            (&["a.jpg.yaml"], &["a.jpg?a.jpg.yaml"]),
+            (&["a.jpg", "a.png"], &["a?a.jpg", "a?a.png"]),
+            (&["a.yaml", "a.yml"], &["a?a.yaml", "a?a.yml"]),
+            (&["a.jpg", "b.yaml"], &["a?a.jpg", "b?b.yaml"]),
+            // Two want one.
+            (&["a.jpg", "a.png", "a.yaml"], &["a!a.jpg+a.png+a.yaml"]),
+            (&["a.jpg", "a.yaml", "a.yml"], &["a!a.jpg+a.yaml+a.yml"]),
+            (&["a.jpg", "a.png", "a.yaml", "a.yml"], &["a!a.jpg+a.png+a.yaml+a.yml"]),
+            (&["a.jpg", "a.JPG", "a.yaml"], &["a!a.JPG+a.jpg+a.yaml"]),
+            (&["a.jpg", "a.jpg.yaml", "a.jpg.yml"], &["a.jpg!a.jpg+a.jpg.yaml+a.jpg.yml"]),
+            // The exact one goes first and resolves what would be ambiguous.
+            (&["a.jpg", "a.png", "a.jpg.yaml", "a.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a=a.png+a.yaml"]),
+            (&["a.jpg", "a.png", "a.jpg.yaml", "a.png.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a.png=a.png+a.png.yaml"]),
+            (&["a.jpg", "a.jpg.yaml", "a.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a?a.yaml"]),
+            (&["a.jpg", "a.jpg.yaml", "a.jpg.yml", "a.yaml"], &["a.jpg!a.jpg+a.jpg.yaml+a.jpg.yml", "a?a.yaml"]),
+            (&["a.jpg", "a.png", "a.jpg.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a?a.png"]),
+            // A picture that is called like another one's stem.
+            (&["a.jpg.png", "a.jpg.yaml"], &["a.jpg=a.jpg.png+a.jpg.yaml"]),
+            (&["a.jpg", "a.jpg.png", "a.jpg.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a.jpg?a.jpg.png"]),
+            // What is never of a pair.
+            (&["a.jpg", "a.error.yaml", "a.receipt.yaml"], &["a?a.jpg"]),
+            (&["a.error.jpg", "a.error.yaml"], &["a.error?a.error.jpg"]),
+            (&["a.jpg.ERROR.YAML", "a.jpg"], &["a?a.jpg"]),
+            (&["a.gif", "a.txt", "a", ".yaml", ".jpg"], &[]),
+        ];
+        for (names, expected) in cases {
+            assert_eq!(told(names), *expected, "{names:?}");
+            let reversed: Vec<&str> = names.iter().rev().copied().collect();
+            assert_eq!(told(&reversed), *expected, "the order of {names:?} matters");
+        }
+    }
+
+    #[test]
+    fn every_subset_of_a_crowded_group_puts_each_name_into_exactly_one_grouping() {
+        let crowd = ["a.jpg", "a.png", "a.jpeg", "a.yaml", "a.yml", "a.jpg.yaml", "a.jpg.yml", "a.png.yaml", "a.jpg.png"];
+        for mask in 0_u32..1 << crowd.len() {
+            let names: Vec<FileName> =
+                crowd.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, n)| name(n)).collect();
+            let mut seen: Vec<FileName> = pair(&names).iter().flat_map(|g| g.members()).cloned().collect();
+            seen.sort();
+            let mut expected = names.clone();
+            expected.sort();
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn a_grouping_never_reaches_beyond_its_group() {
+        let names: Vec<FileName> =
+            ["a.jpg", "a.jpg.yaml", "a.yaml", "a.png", "b.jpg", "b.yaml", "a.jpg.png"].iter().map(name).collect();
+        for grouping in pair(&names) {
+            let keys: std::collections::BTreeSet<&[u8]> = grouping.members().into_iter().map(group_key).collect();
+            assert_eq!(keys.len(), 1, "{grouping:?}");
+        }
+    }
+
+    #[test]
+    fn the_group_is_the_name_without_its_known_extensions() {
+        for (given, key) in [
+            ("a.jpg", "a"),
+            ("a.jpg.yaml", "a"),
+            ("a.PNG.jpg.YML", "a"),
+            ("a.b.jpg", "a.b"),
+            ("a.txt.jpg", "a.txt"),
+            ("a", "a"),
+            (".jpg", ".jpg"),
+            (".jpg.yaml", ".jpg"),
+        ] {
+            assert_eq!(group_key(&name(given)), key.as_bytes(), "{given}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_pair_as_well() {
+        let names = [name(b"caf\xe9.jpg"), name(b"caf\xe9.yaml")];
+        assert!(matches!(pair(&names).as_slice(), [Grouping::Pair { .. }]));
+    }
+}
