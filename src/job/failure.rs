@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::business_code::{self, BusinessCode};
-use super::{Problem, TaskId};
+use super::{Problem, Task};
 
 /// The stable word for a failure.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -195,7 +195,7 @@ pub struct Failure {
     /// Whether it cost money.
     pub charged: Charged,
     /// The task, if there was one.
-    pub task_id: Option<TaskId>,
+    pub task: Option<Task>,
     /// The vendor's identifier of the answer.
     pub request_id: Option<String>,
     /// The HTTP status of the answer.
@@ -212,7 +212,7 @@ impl Failure {
             message,
             stage: Stage::Read,
             charged: Charged::No,
-            task_id: None,
+            task: None,
             request_id: None,
             http_status: None,
             problems,

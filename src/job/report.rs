@@ -45,7 +45,7 @@ pub fn report(job: &Job, failure: &Failure, number: u32, failed_at: Timestamp) -
         stage: failure.stage.label(),
         charged: failure.charged.label(),
         attempts: job.attempts,
-        task_id: failure.task_id.as_ref().map(|id| id.as_str()),
+        task_id: failure.task.as_ref().map(|task| task.task_id.as_str()),
         request_id: failure.request_id.as_deref(),
         http_status: failure.http_status,
         job: job.id.to_string(),

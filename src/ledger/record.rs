@@ -122,7 +122,7 @@ struct FailureRecord {
     message: String,
     stage: String,
     charged: String,
-    task_id: Option<String>,
+    task: Option<TaskRecord>,
     request_id: Option<String>,
     http_status: Option<u16>,
     problems: Vec<ProblemRecord>,
@@ -150,7 +150,7 @@ pub(super) fn write(statement: &mut rusqlite::CachedStatement<'_>, job: &Job) ->
         | State::Delivered { .. }
         | State::InDoubt { .. } => None,
     };
-    let task_id = job.state.task().map(|task| &task.task_id).or(failure.and_then(|failure| failure.task_id.as_ref()));
+    let task = job.state.task().or(failure.and_then(|failure| failure.task.as_ref()));
     statement.execute(named_params! {
         ":job": job.id.to_string(),
         ":folder": job.pair.folder.as_bytes(),
@@ -162,7 +162,7 @@ pub(super) fn write(statement: &mut rusqlite::CachedStatement<'_>, job: &Job) ->
         ":attempts": job.attempts,
         ":state": job.state.label(),
         ":since": job.since.as_millisecond(),
-        ":task_id": task_id.map(TaskId::as_str),
+        ":task_id": task.map(|task| task.task_id.as_str()),
         ":code": failure.and_then(|failure| failure.reason.code()).map(|code| code.0),
         ":reason": failure.map(|failure| failure.reason.label().into_owned()),
         ":input": json(&input_record(&job.input)),
@@ -401,7 +401,7 @@ fn failure_record(failure: &Failure) -> FailureRecord {
         message: failure.message.clone(),
         stage: failure.stage.label().to_owned(),
         charged: failure.charged.label().to_owned(),
-        task_id: failure.task_id.as_ref().map(|id| id.as_str().to_owned()),
+        task: failure.task.as_ref().map(task_record),
         request_id: failure.request_id.clone(),
         http_status: failure.http_status,
         problems: failure
@@ -429,7 +429,7 @@ fn failure_back(record: FailureRecord) -> rusqlite::Result<Failure> {
         message: record.message,
         stage: Stage::parse(&record.stage).ok_or_else(|| bad(12, "not a stage"))?,
         charged: Charged::parse(&record.charged).ok_or_else(|| bad(12, "not a charge"))?,
-        task_id: record.task_id.as_deref().and_then(TaskId::new),
+        task: record.task.map(task_back).transpose()?,
         request_id: record.request_id,
         http_status: record.http_status,
         problems: record

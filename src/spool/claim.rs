@@ -8,7 +8,8 @@
 use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
-use super::durable::{Dir, FileError, Identity, Renamed, Trouble, own_name};
+use super::durable::{Dir, FileError, Renamed, Trouble, own_name};
+use super::scan::Identity;
 use super::{Spool, job_name};
 use crate::job::state::Names;
 use crate::job::{FileName, Folder, JobId, PairName, name};
@@ -68,7 +69,7 @@ struct NoteFile {
     device: u64,
     inode: u64,
     bytes: u64,
-    modified_ns: String,
+    modified_ns: i64,
 }
 
 impl Spool {
@@ -160,7 +161,7 @@ fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<bool, FileError> {
             Renamed::Moved => {}
             Renamed::Gone | Renamed::Taken | Renamed::OtherMount => return Ok(false),
         }
-        let is_same = |stat: &Stat| Identity::of(stat).same_content(identity);
+        let is_same = |stat: &Stat| same_content(&Identity::of(stat), identity);
         if !dir.stat(&own)?.as_ref().is_some_and(is_same) {
             return Ok(false);
         }
@@ -184,7 +185,7 @@ fn free_number(job: JobId, dir: &Dir, inbox: &Dir, claim: &Claim) -> Result<u32,
             if dir.holds(&own_name(own))? {
                 free &= lies.is_none();
             } else {
-                together &= lies.is_some_and(|stat| (stat.st_dev, stat.st_ino) == (identity.dev, identity.ino));
+                together &= lies.is_some_and(|stat| (stat.st_dev, stat.st_ino) == (identity.device, identity.inode));
             }
         }
         if free && together {
@@ -210,10 +211,10 @@ fn note_text(job: JobId, claim: &Claim) -> String {
     let file = |(name, identity): &(FileName, Identity)| NoteFile {
         name: name.to_string(),
         name_hex: hex(name.as_bytes()),
-        device: identity.dev,
-        inode: identity.ino,
+        device: identity.device,
+        inode: identity.inode,
         bytes: identity.size,
-        modified_ns: identity.mtime.to_string(),
+        modified_ns: identity.mtime_ns,
     };
     let note = Note {
         job: job.to_string(),
@@ -230,11 +231,12 @@ fn read_note(bytes: &[u8]) -> Option<Claim> {
     let note: Note = serde_yaml::from_slice(bytes).ok()?;
     let file = |file: NoteFile| {
         let identity = Identity {
-            dev: file.device,
-            ino: file.inode,
+            device: file.device,
+            inode: file.inode,
             size: file.bytes,
-            mtime: file.modified_ns.parse().ok()?,
-            ctime: 0,
+            mtime_ns: file.modified_ns,
+            // A rename changes it, so it would tell nothing.
+            ctime_ns: 0,
         };
         Some((FileName::new(unhex(&file.name_hex)?)?, identity))
     };
@@ -260,4 +262,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     }
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     digits.chunks_exact(2).map(pair).collect()
+}
+
+/// Whether this is the same file with the same content; a rename in between does not count.
+fn same_content(a: &Identity, b: &Identity) -> bool {
+    a.same_file(b) && (a.size, a.mtime_ns) == (b.size, b.mtime_ns)
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
+use super::scan::Identity;
 use crate::job::{FileName, Folder};
 
 /// Mode of folders that are made: the group may enter and write, as the umask allows.
@@ -71,39 +72,6 @@ impl FileError {
             io::ErrorKind::PermissionDenied => Trouble::Forbidden,
             _ => Trouble::Failing,
         }
-    }
-}
-
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Identity {
-    /// Device.
-    pub dev: u64,
-    /// Inode.
-    pub ino: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Time of the last change of the content, nanoseconds since 1970.
-    pub mtime: i128,
-    /// Time of the last change of content or inode (a rename counts), nanoseconds since 1970.
-    pub ctime: i128,
-}
-
-impl Identity {
-    /// Takes it from what the kernel says of a file.
-    pub fn of(stat: &Stat) -> Self {
-        Self {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
-            ctime: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
-        }
-    }
-
-    /// Whether this is the same file with the same content; a rename in between does not count.
-    pub fn same_content(&self, other: &Self) -> bool {
-        (self.dev, self.ino, self.size, self.mtime) == (other.dev, other.ino, other.size, other.mtime)
     }
 }
 
