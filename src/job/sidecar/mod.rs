@@ -8,11 +8,13 @@
 
 use super::{AspectRatio, Problem, Request, Seed};
 
+mod place;
 mod syntax;
 mod text;
 mod values;
 
-use text::{Entry, Part, Text, Value, at};
+use place::{Part, at};
+use text::{Entry, Text, Value};
 use values::Complaint;
 
 /// Bytes that a sidecar may have at most.
@@ -82,7 +84,7 @@ impl Sidecar {
 /// # Errors
 /// Every complaint at once, ordered by line; `file` is left to the caller.
 pub fn read(bytes: &[u8], has_picture: bool) -> Result<Sidecar, Vec<Problem>> {
-    let text = Text::read(bytes).map_err(|problem| vec![problem])?;
+    let text = Text::read(bytes).map_err(|problem| vec![*problem])?;
     let mut reading = Reading { text: &text, problems: strays(&text) };
 
     let prompt = reading.key("prompt", values::prompt);

@@ -1,6 +1,7 @@
 //! Says in plain words why a text is no YAML, from what the parser says and from what people usually do wrong.
 
-use super::text::{Place, at, excerpt, place_of};
+use super::place::{Place, at, place_of, place_of_error};
+use super::text::excerpt;
 use super::{KEYS, Problem, problem};
 
 /// What the parser says (the beginning of it), what that means, and what to do.
@@ -24,7 +25,11 @@ const KNOWN: [(&str, &str, &str); 12] = [
     ),
     ("did not find expected hexdecimal number", "an escape with \\x or \\u lacks hexadecimal digits", QUOTE),
     ("unknown anchor", "a text begins with *, which YAML keeps for references", QUOTE),
-    ("did not find expected alphabetic or numeric character", "a text begins with * or &, which YAML keeps", QUOTE),
+    (
+        "did not find expected alphabetic or numeric character",
+        "a text begins with * or &, which YAML keeps for references",
+        QUOTE,
+    ),
     ("recursion limit exceeded", "lists and mappings are nested too deeply", "a sidecar needs no nesting"),
     ("repetition limit exceeded", "references (*name) repeat too much", "write the values out"),
     ("could not find expected ':'", "a line is neither a key with a colon nor part of a text", INDENT),
@@ -46,8 +51,7 @@ pub(super) fn explain(text: &str, error: &serde_yaml::Error) -> Problem {
             None => found,
         };
     }
-    let place = error.location().map(|l| Place { line: l.line() as u64, column: l.column() as u64 });
-    let Some(place) = place else {
+    let Some(place) = place_of_error(text, error) else {
         return in_words(&said);
     };
     let usual = usual_mistake(text, place);
@@ -65,7 +69,7 @@ pub(super) fn explain_scalar(text: &str, scalar: &str) -> Problem {
     match line.and_then(glued) {
         Some(key) => space_missing(key),
         None => problem(
-            format!("the file holds only the text {:?}, and no key", excerpt(scalar)),
+            format!("the file holds only {:?}, and no key", excerpt(scalar)),
             "write prompt: and a space in front of it",
         ),
     }
@@ -81,20 +85,58 @@ fn in_words(said: &str) -> Problem {
     }
 }
 
-/// A mistake that the parser notices only later, or in other words, on the line of `place` or the two before it.
+/// A mistake that the parser notices only later, or in other words: on the line of `place` or the two before it.
 fn usual_mistake(text: &str, place: Place) -> Option<Problem> {
     let last = usize::try_from(place.line).ok()?;
-    let near = text.lines().enumerate().take(last).skip(last.saturating_sub(3));
-    let mut lines: Vec<(usize, &str)> = near.collect();
-    lines.reverse();
-    lines.into_iter().find_map(|(number, line)| {
-        let line_number = number as u64 + 1;
-        let indent = &line[..line.len() - line.trim_start().len()];
-        if let Some(tab) = indent.chars().position(|c| c == '\t') {
-            let found = problem("a tab stands at the beginning of the line", "use spaces there");
-            return Some(at(Place { line: line_number, column: tab as u64 + 1 }, found));
+    let lines: Vec<&str> = text.lines().take(last).collect();
+    let near = lines.iter().enumerate().skip(last.saturating_sub(3)).rev();
+    let mut earlier = near.filter_map(|(number, line)| {
+        let on_line = |column: usize| Place { line: number as u64 + 1, column: column as u64 };
+        if let Some(tab) = indent(line).find('\t') {
+            return Some(at(
+                on_line(tab + 1),
+                problem("a tab stands at the beginning of the line", "use spaces there"),
+            ));
         }
-        glued(line).map(|key| at(Place { line: line_number, column: key.len() as u64 + 2 }, space_missing(key)))
+        glued(line).map(|key| at(on_line(key.len() + 2), space_missing(key)))
+    });
+    earlier.next().or_else(|| lines.get(last - 1).and_then(|line| in_this_line(&lines, line, place)))
+}
+
+/// A mistake in the line where the parser stopped.
+fn in_this_line(lines: &[&str], line: &str, place: Place) -> Option<Problem> {
+    let first = lines.iter().find(|line| indented_key(line).is_some());
+    if let (Some(key), Some(first)) = (indented_key(line), first)
+        && indent(line) != indent(first)
+    {
+        let message =
+            format!("the key is indented by {}, the first one by {}", indent(line).len(), indent(first).len());
+        let found = problem(message, "begin every key at the start of its line");
+        let column = indent(line).len() as u64 + 1;
+        return Some(at(Place { column, ..place }, Problem { key: Some(key.to_owned()), ..found }));
+    }
+    let before: String = line.chars().take(usize::try_from(place.column).ok()? - 1).collect();
+    before.trim_end().ends_with(['"', '\'', ']', '}']).then(|| {
+        let found = problem(
+            "a text goes on behind its closing quote or bracket",
+            "put the whole text into one pair of quotes, and close every quote that was opened above",
+        );
+        at(place, found)
+    })
+}
+
+/// The blanks at the beginning of a line.
+fn indent(line: &str) -> &str {
+    let blanks = line.find(|c| c != ' ' && c != '\t').unwrap_or(line.len());
+    &line[..blanks]
+}
+
+/// The key of a line such as `  seed: 42`.
+fn indented_key(line: &str) -> Option<&'static str> {
+    let line = &line[indent(line).len()..];
+    KEYS.into_iter().find(|key| {
+        let rest = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(':'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
     })
 }
 

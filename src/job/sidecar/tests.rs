@@ -81,6 +81,8 @@ fn places_are_the_parsers_own_in_every_style() {
         ("\u{FEFF}seed: x\r\nprompt: a\r\n", 1, 7),
         ("{prompt: 猫, seed: x}", 1, 19),
         ("prompt: 'a\n\n  seed: y'\nseed:\n  x\n", 5, 3),
+        ("prompt: a\u{2028}\u{85} b\nseed: x\n", 2, 7),
+        ("prompt: a\rseed: x\r", 2, 7),
     ];
     for (text, line, column) in cases {
         let problems = read(text.as_bytes(), true).expect_err(text);
@@ -177,8 +179,14 @@ proptest! {
 
     #[test]
     fn arbitrary_lines_are_judged_without_a_panic_and_with_places_in_the_text(
-        text in "((prompt|seed|aspect_ratio|image_urls|x)(: |:)?[-\\[\\]{}&*!|>'\"%@`#, \ta猫1:~?]{0,8}\r?\n){0,5}",
+        text in "((prompt|seed|aspect_ratio|image_urls|x)(: |:)?[-\\[\\]{}&*!|>'\"%@`#, \ta猫😀1:~?]{0,8}\r?\n){0,5}",
     ) {
+        // The same places, told by the parser's lines: these texts hold no line end that only YAML knows.
+        if let Err(error) = serde_yaml::from_str::<serde_yaml::Value>(&text)
+            && let (Some(own), Some(place)) = (error.location(), place::place_of_error(&text, &error))
+        {
+            prop_assert_eq!((own.line() as u64, own.column() as u64), (place.line, place.column));
+        }
         for problem in read(text.as_bytes(), true).err().unwrap_or_default() {
             let lines = text.split('\n').count() as u64;
             prop_assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem} in {text:?}");

@@ -1,8 +1,7 @@
 //! From the bytes of a sidecar to its keys and values, with the place of each.
 //!
-//! The YAML parser gives values, and a place only with an error. So where a place is wanted, the text is parsed once more
-//! by a visitor that fails on purpose at the key or value in question: the place is then the parser's own, in every style
-//! of YAML. What could make the parser slow or its answer large is refused or cut here, before it is built.
+//! What could make the parser slow, or its answer larger than the file, is refused or cut here before it is built: the file's
+//! size, its brackets, and values that nobody has asked for.
 
 use std::fmt;
 
@@ -10,6 +9,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use super::place::{Part, Place, at, place_of, place_of_part};
 use super::{BYTES_MAX, Problem, problem, syntax};
 
 /// Opening brackets and braces that a sidecar may have at most; the parser's time grows with their square.
@@ -23,13 +23,6 @@ const SHOWN_MAX: usize = 60;
 
 /// The shape of a sidecar, for those who have written something else.
 const SHAPE: &str = "write at least a line such as: prompt: A dog runs along the beach";
-
-/// A place in the text, counted from 1, the column in characters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Place {
-    pub(super) line: u64,
-    pub(super) column: u64,
-}
 
 /// One key of the mapping, in the order of the file.
 #[derive(Debug)]
@@ -57,15 +50,6 @@ pub(super) enum Value {
     Tagged(String),
 }
 
-/// What of an entry a place is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
-    Key,
-    Value,
-    /// The first element of a list.
-    Element,
-}
-
 /// A sidecar's text and its entries.
 #[derive(Debug)]
 pub(super) struct Text<'a> {
@@ -77,26 +61,23 @@ pub(super) struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// Reads the bytes; refuses what is no YAML mapping, or could not be read safely.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Problem> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Box<Problem>> {
         let text = decode(bytes)?;
         let root = RootSeed.deserialize(serde_yaml::Deserializer::from_str(text));
-        match root.map_err(|error| syntax::explain(text, &error))? {
+        match root.map_err(|error| Box::new(syntax::explain(text, &error)))? {
             Root::Mapping(entries, more) => Ok(Self { text, entries, more }),
-            Root::Empty => Err(problem("the file holds nothing", SHAPE)),
-            Root::List => Err(problem("the file holds a list instead of keys and values", SHAPE)),
-            Root::Tagged => Err(problem("the file begins with a YAML tag (!…) instead of keys and values", SHAPE)),
-            Root::Scalar(scalar) => Err(syntax::explain_scalar(text, &scalar)),
+            Root::Empty => Err(Box::new(problem("the file holds nothing", SHAPE))),
+            Root::List => Err(Box::new(problem("the file holds a list instead of keys and values", SHAPE))),
+            Root::Tagged => {
+                Err(Box::new(problem("the file begins with a YAML tag (!…) instead of keys and values", SHAPE)))
+            }
+            Root::Scalar(scalar) => Err(Box::new(syntax::explain_scalar(text, &scalar))),
         }
     }
 
     /// Where the part of the entry of this number begins; `None` if it is not there.
     pub(super) fn place(&self, entry: usize, part: Part) -> Option<Place> {
-        let probe = Probe { entry, part };
-        let location = match probe.deserialize(serde_yaml::Deserializer::from_str(self.text)) {
-            Ok(()) => None,
-            Err(error) => error.location(),
-        }?;
-        Some(Place { line: location.line() as u64, column: location.column() as u64 })
+        place_of_part(self.text, entry, part)
     }
 }
 
@@ -110,33 +91,34 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// The bytes as text that the parser can take without trouble.
-fn decode(bytes: &[u8]) -> Result<&str, Problem> {
+fn decode(bytes: &[u8]) -> Result<&str, Box<Problem>> {
     if bytes.len() > BYTES_MAX {
         let message = format!("the file has {} bytes, a sidecar may have {BYTES_MAX} at most", bytes.len());
-        return Err(problem(message, "keep only the keys of a sidecar in it"));
+        return Err(Box::new(problem(message, "keep only the keys of a sidecar in it")));
     }
     const UTF_8: &str = "save it as UTF-8";
     let wide = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
     if wide || matches!(bytes, [0, b, ..] | [b, 0, ..] if *b != 0) {
-        return Err(problem("the file is UTF-16 text, as the editor of Windows once saved it", UTF_8));
+        return Err(Box::new(problem("the file is UTF-16 text, as the editor of Windows once saved it", UTF_8)));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let (good, bad) = bytes.split_at(error.valid_up_to());
         let text = std::str::from_utf8(good).unwrap_or_default();
         let byte = bad.first().copied().unwrap_or_default();
         let message = format!("byte {byte:02X} is not UTF-8 text; perhaps the file is in Latin-1 or GBK");
-        at(place_of(text, text.len()), problem(message, UTF_8))
+        Box::new(at(place_of(text, text.len()), problem(message, UTF_8)))
     })?;
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     // The parser would refuse these too, but without saying where.
     if let Some((index, c)) = text.char_indices().find(|&(_, c)| !is_allowed(c)) {
         let message = format!("there is a character U+{:04X} that YAML does not allow", u32::from(c));
-        return Err(at(place_of(text, index), problem(message, "remove it")));
+        return Err(Box::new(at(place_of(text, index), problem(message, "remove it"))));
     }
     match text.match_indices(['[', '{']).nth(BRACKETS_MAX) {
         Some((index, _)) => {
             let message = format!("there are more than {BRACKETS_MAX} opening brackets");
-            Err(at(place_of(text, index), problem(message, "keep only the keys of a sidecar in it")))
+            let found = problem(message, "keep only the keys of a sidecar in it");
+            Err(Box::new(at(place_of(text, index), found)))
         }
         None => Ok(text),
     }
@@ -145,19 +127,6 @@ fn decode(bytes: &[u8]) -> Result<&str, Problem> {
 /// Whether a character may stand in a YAML text (YAML 1.1, section 4.1.1).
 fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{A0}'..='\u{FEFE}' | '\u{FF00}'..='\u{FFFD}' | '\u{10000}'..)
-}
-
-/// The place of the character at a byte index.
-pub(super) fn place_of(text: &str, index: usize) -> Place {
-    let before = &text[..index];
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = before.matches('\n').count() as u64 + 1;
-    Place { line, column: before[start..].chars().count() as u64 + 1 }
-}
-
-/// The problem, at a place.
-pub(super) fn at(place: Place, problem: Problem) -> Problem {
-    Problem { line: Some(place.line), column: Some(place.column), ..problem }
 }
 
 enum Root {
@@ -261,7 +230,7 @@ impl Value {
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Null => "empty".to_owned(),
-            Self::Bool(value) => format!("{value} (yes or no)"),
+            Self::Bool(value) => format!("the value {value}"),
             Self::Integer(value) => format!("the number {value}"),
             Self::Float(value) => format!("the number {value}"),
             Self::Text(text) => format!("the text {:?}", excerpt(text)),
@@ -314,8 +283,7 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 
     fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
-        // Far over every range that a sidecar knows, so that which number it is makes no difference.
-        Ok(Value::Integer(value.try_into().unwrap_or(i128::MAX)))
+        Ok(i128::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
@@ -343,92 +311,5 @@ impl<'de> Visitor<'de> for ValueSeed {
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
         let (tag, variant) = data.variant::<String>()?;
         variant.newtype_variant::<IgnoredAny>().map(|_| Value::Tagged(excerpt(&tag)))
-    }
-}
-
-/// Fails at one part of one entry, so that the parser's error tells the place.
-#[derive(Clone, Copy)]
-struct Probe {
-    entry: usize,
-    part: Part,
-}
-
-impl<'de> DeserializeSeed<'de> for Probe {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Probe {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("keys and values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        for _ in 0..self.entry {
-            if map.next_entry::<IgnoredAny, IgnoredAny>()?.is_none() {
-                return Ok(());
-            }
-        }
-        match self.part {
-            Part::Key => map.next_key_seed(Stop).map(|_| ()),
-            Part::Value => map.next_entry_seed(Skip, Stop).map(|_| ()),
-            Part::Element => map.next_entry_seed(Skip, FirstElement).map(|_| ()),
-        }
-    }
-}
-
-struct Skip;
-
-impl<'de> DeserializeSeed<'de> for Skip {
-    type Value = IgnoredAny;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<IgnoredAny, D::Error> {
-        deserializer.deserialize_ignored_any(IgnoredAny)
-    }
-}
-
-/// Expects nothing that can be, so that the parser refuses whatever is there.
-struct Stop;
-
-impl<'de> DeserializeSeed<'de> for Stop {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Stop {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nothing")
-    }
-}
-
-struct FirstElement;
-
-impl<'de> DeserializeSeed<'de> for FirstElement {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FirstElement {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        seq.next_element_seed(Stop).map(|_| ())
     }
 }

@@ -9,6 +9,9 @@ const URL_BYTES_MAX: usize = 2048;
 /// Letters that a misspelt key may differ in.
 const KEY_DISTANCE_MAX: usize = 3;
 
+/// From here on a number is read as a float only because no integer is wide enough; 2^64.
+const WHOLE_FROM: f64 = 18_446_744_073_709_551_616.0;
+
 /// Names that other programs use, and ours.
 const KEYS_ELSEWHERE: [(&str, &str); 14] = [
     ("text", "prompt"),
@@ -55,8 +58,10 @@ impl Complaint {
 /// 1 to 150 code points that can be seen, line breaks and tabs among them; blanks at both ends are dropped.
 pub(super) fn prompt(value: &Value) -> Result<String, Complaint> {
     let text = match value {
-        Value::Text(text) => text.trim(),
-        Value::Null => return Err(Complaint::new("the prompt is empty", "write what the video should show")),
+        Value::Text(text) if !text.is_empty() => text.trim(),
+        Value::Text(_) | Value::Null => {
+            return Err(Complaint::new("the prompt is empty", "write what the video should show"));
+        }
         Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {
             return Err(Complaint::new(format!("{} is not text", value.shown()), "put it in quotes"));
         }
@@ -214,6 +219,9 @@ fn integer(value: &Value, allowed: &str) -> Result<i128, Complaint> {
             Ok(text.parse().unwrap_or(i128::MAX))
         }
         Value::Null => Err(Complaint::new("the value is empty", allowed)),
+        Value::Float(number) if number.abs() >= WHOLE_FROM => {
+            Err(Complaint::new("the number is out of range", allowed))
+        }
         Value::Bool(_) | Value::Float(_) | Value::List(..) | Value::Mapping | Value::Tagged(_) => Err(no_number()),
     }
 }
@@ -264,7 +272,7 @@ fn url(text: &str) -> Result<(), Complaint> {
         Some(_) | None => {
             return bad(
                 "the address begins with neither http:// nor https://",
-                "write the whole address, or drop the file",
+                "write the whole address, or drop the picture file itself",
             );
         }
     };
