@@ -35,7 +35,7 @@ struct Report<'a> {
 /// The report of a failed job, `NAME.error.yaml`. `files` are the names under which its pair lies beside it.
 pub fn report(job: &Job, failure: &Failure, number: u32, failed_at: Timestamp) -> String {
     let names = job.names(number);
-    let files = names.picture.iter().chain([&names.sidecar]).map(|name| shown(name.as_bytes())).collect();
+    let files = names.picture.iter().chain(&names.sidecar).map(|name| shown(name.as_bytes())).collect();
     document(&Report {
         code: failure.reason.code().map(|code| code.0),
         reason: &failure.reason.label(),
@@ -104,7 +104,7 @@ pub fn receipt(
     let names = job.names(number);
     Some(document(&Receipt {
         job: job.id.to_string(),
-        files: names.picture.iter().chain([&names.sidecar]).map(|name| shown(name.as_bytes())).collect(),
+        files: names.picture.iter().chain(&names.sidecar).map(|name| shown(name.as_bytes())).collect(),
         prompt: &request.prompt,
         aspect_ratio: request.aspect_ratio.label(),
         seed: request.seed.number(),

@@ -51,8 +51,8 @@ pub struct Job {
 /// The files of a pair as they were claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Input {
-    /// The sidecar.
-    pub sidecar: InputFile,
+    /// The sidecar; `None` for a picture that is rejected without one.
+    pub sidecar: Option<InputFile>,
     /// The picture; `None` for a sidecar with `image_urls`.
     pub picture: Option<InputFile>,
     /// Width and height of the picture in pixels as it is shown, if it could be read.
@@ -458,7 +458,8 @@ impl Job {
     /// The names that come out of this job under `number`.
     pub fn names(&self, number: u32) -> Names {
         let picture = self.input.picture.as_ref().map(|file| &file.name);
-        Names::of(&self.pair.stem, picture, &self.input.sidecar.name, number, &self.id.short())
+        let sidecar = self.input.sidecar.as_ref().map(|file| &file.name);
+        Names::of(&self.pair.stem, picture, sidecar, number, &self.id.short())
     }
 }
 
@@ -478,7 +479,7 @@ pub struct Names {
     /// In `error/`.
     pub report: FileName,
     /// In the archive or in `error/`.
-    pub sidecar: FileName,
+    pub sidecar: Option<FileName>,
     /// In the archive or in `error/`.
     pub picture: Option<FileName>,
 }
@@ -488,7 +489,7 @@ impl Names {
     pub fn of(
         stem: &FileName,
         picture: Option<&FileName>,
-        sidecar: &FileName,
+        sidecar: Option<&FileName>,
         number: u32,
         job_short: &str,
     ) -> Self {
@@ -509,7 +510,7 @@ impl Names {
             video: derive(b".mp4"),
             receipt: derive(b".receipt.yaml"),
             report: derive(b".error.yaml"),
-            sidecar: derive(&own_suffix(sidecar)),
+            sidecar: sidecar.map(|name| derive(&own_suffix(name))),
             picture: picture.map(|name| derive(&own_suffix(name))),
         }
     }

@@ -31,7 +31,7 @@ pub(super) const COLUMNS: &str =
 
 #[derive(Serialize, Deserialize)]
 struct InputRecord {
-    sidecar: FileRecord,
+    sidecar: Option<FileRecord>,
     picture: Option<FileRecord>,
     width: Option<u32>,
     height: Option<u32>,
@@ -190,7 +190,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Job> {
         attempts: row.get(7)?,
         since: instant(9, row.get(9)?)?,
         input: Input {
-            sidecar: file(input.sidecar)?,
+            sidecar: input.sidecar.map(file).transpose()?,
             picture: input.picture.map(file).transpose()?,
             shown: input.width.zip(input.height),
         },
@@ -223,7 +223,7 @@ fn input_record(input: &Input) -> InputRecord {
         sha256: file.sha256.clone(),
     };
     InputRecord {
-        sidecar: file(&input.sidecar),
+        sidecar: input.sidecar.as_ref().map(file),
         picture: input.picture.as_ref().map(file),
         width: input.shown.map(|(width, _)| width),
         height: input.shown.map(|(_, height)| height),

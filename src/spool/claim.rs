@@ -39,8 +39,8 @@ pub struct Claim {
     pub pair: PairName,
     /// The picture, if the pair has one.
     pub picture: Option<(FileName, Identity)>,
-    /// The sidecar.
-    pub sidecar: (FileName, Identity),
+    /// The sidecar; `None` for a picture that is rejected without one.
+    pub sidecar: Option<(FileName, Identity)>,
 }
 
 /// How a claim ended that did not fail.
@@ -59,7 +59,7 @@ struct Note {
     folder_hex: String,
     stem_hex: String,
     picture: Option<NoteFile>,
-    sidecar: NoteFile,
+    sidecar: Option<NoteFile>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl Spool {
         let inbox = Dir::open(&self.settings.inbox)?.make(&note.pair.folder)?;
         let number = free_number(job, &dir, &inbox, &note)?;
         let names = note_names(job, &note, number);
-        for (own, new) in [(PICTURE, names.picture.as_ref()), (SIDECAR, Some(&names.sidecar))] {
+        for (own, new) in [(PICTURE, names.picture.as_ref()), (SIDECAR, names.sidecar.as_ref())] {
             if let Some(new) = new
                 && dir.rename(&own_name(own), &inbox, new)? == Renamed::Taken
             {
@@ -154,7 +154,8 @@ impl Spool {
 
 /// Moves the files in; false if one is not the one that was judged.
 fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<bool, FileError> {
-    let files = claim.picture.iter().map(|file| (file, PICTURE)).chain([(&claim.sidecar, SIDECAR)]);
+    let pictures = claim.picture.iter().map(|file| (file, PICTURE));
+    let files = pictures.chain(claim.sidecar.iter().map(|file| (file, SIDECAR)));
     for ((name, identity), own) in files {
         let own = own_name(own);
         match inbox.rename(name, dir, &own)? {
@@ -180,7 +181,8 @@ fn free_number(job: JobId, dir: &Dir, inbox: &Dir, claim: &Claim) -> Result<u32,
         let picture = claim.picture.as_ref().zip(names.picture.as_ref()).map(|((_, id), name)| (PICTURE, name, id));
         let mut free = true;
         let mut together = true;
-        for (own, name, identity) in picture.into_iter().chain([(SIDECAR, &names.sidecar, &claim.sidecar.1)]) {
+        let sidecar = claim.sidecar.as_ref().zip(names.sidecar.as_ref()).map(|((_, id), name)| (SIDECAR, name, id));
+        for (own, name, identity) in picture.into_iter().chain(sidecar) {
             let lies = inbox.stat(name)?;
             if dir.holds(&own_name(own))? {
                 free &= lies.is_none();
@@ -204,7 +206,8 @@ fn free_number(job: JobId, dir: &Dir, inbox: &Dir, claim: &Claim) -> Result<u32,
 
 fn note_names(job: JobId, claim: &Claim, number: u32) -> Names {
     let picture = claim.picture.as_ref().map(|(name, _)| name);
-    Names::of(&claim.pair.stem, picture, &claim.sidecar.0, number, &job.short())
+    let sidecar = claim.sidecar.as_ref().map(|(name, _)| name);
+    Names::of(&claim.pair.stem, picture, sidecar, number, &job.short())
 }
 
 fn note_text(job: JobId, claim: &Claim) -> String {
@@ -222,7 +225,7 @@ fn note_text(job: JobId, claim: &Claim) -> String {
         folder_hex: hex(claim.pair.folder.as_bytes()),
         stem_hex: hex(claim.pair.stem.as_bytes()),
         picture: claim.picture.as_ref().map(file),
-        sidecar: file(&claim.sidecar),
+        sidecar: claim.sidecar.as_ref().map(file),
     };
     serde_yaml::to_string(&note).expect("a note is made of strings and numbers")
 }
@@ -244,10 +247,14 @@ fn read_note(bytes: &[u8]) -> Option<Claim> {
         Some(picture) => Some(file(picture)?),
         None => None,
     };
+    let sidecar = match note.sidecar {
+        Some(sidecar) => Some(file(sidecar)?),
+        None => None,
+    };
     Some(Claim {
         pair: PairName { folder: Folder::new(unhex(&note.folder_hex)?)?, stem: FileName::new(unhex(&note.stem_hex)?)? },
         picture,
-        sidecar: file(note.sidecar)?,
+        sidecar,
     })
 }
 

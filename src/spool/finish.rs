@@ -81,7 +81,9 @@ impl Spool {
         first_free(job, least, |names| {
             let mut free = !outbox.holds(&names.video)? && !outbox.holds(&names.receipt)?;
             if let Some(archive) = &archive {
-                free = free && !archive.holds(&names.sidecar)? && none_holds(archive, names.picture.as_ref())?;
+                free = free
+                    && none_holds(archive, names.sidecar.as_ref())?
+                    && none_holds(archive, names.picture.as_ref())?;
             }
             Ok(free)
         })
@@ -95,7 +97,7 @@ impl Spool {
         let error = self.error_dir(&job.pair)?;
         first_free(job, least, |names| {
             Ok(!error.holds(&names.report)?
-                && !error.holds(&names.sidecar)?
+                && none_holds(&error, names.sidecar.as_ref())?
                 && none_holds(&error, names.picture.as_ref())?)
         })
     }
@@ -260,10 +262,11 @@ fn files<'a>(
     names: &'a Names,
 ) -> impl Iterator<Item = (&'static str, &'a InputFile, &'a FileName)> {
     let picture = job.input.picture.as_ref().zip(names.picture.as_ref());
+    let sidecar = job.input.sidecar.as_ref().zip(names.sidecar.as_ref());
     picture
         .map(|(file, name)| (PICTURE, file, name))
         .into_iter()
-        .chain([(SIDECAR, &job.input.sidecar, &names.sidecar)])
+        .chain(sidecar.map(|(file, name)| (SIDECAR, file, name)))
 }
 
 /// Gives a file that an earlier try moved under a former number its new name.
@@ -279,7 +282,7 @@ fn bring_along(
     }
     for number in former {
         let names = job.names(*number);
-        let old = if input == &job.input.sidecar { Some(names.sidecar) } else { names.picture };
+        let old = if Some(input) == job.input.sidecar.as_ref() { names.sidecar } else { names.picture };
         if let Some(old) = old
             && has_hash(dir, &old, &input.sha256)?
         {
