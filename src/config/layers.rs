@@ -210,7 +210,7 @@ impl Layers {
         };
         match yaml::parse(SHIPPED) {
             Ok(node) => layers.learn("", node),
-            Err(problem) => layers.problems.push(problem),
+            Err(problem) => layers.problems.push(*problem),
         }
         layers
     }
@@ -236,7 +236,7 @@ impl Layers {
         let mut layer = Layer { origin: Origin::File(path.to_owned(), None), text, places_left: PLACES_MAX };
         match yaml::parse(text) {
             Ok(node) => self.absorb(&mut layer, "", &node),
-            Err(problem) => self.problems.push(Problem { file: Some(path.display().to_string()), ..problem }),
+            Err(problem) => self.problems.push(Problem { file: Some(path.display().to_string()), ..*problem }),
         }
     }
 

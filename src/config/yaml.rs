@@ -51,7 +51,7 @@ pub(super) enum Value {
 ///
 /// # Errors
 /// The first thing that is not YAML, with line and column where the parser knows them.
-pub(super) fn parse(text: &str) -> Result<Node, Problem> {
+pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
     let openings = text.bytes().filter(|b| matches!(b, b'[' | b'{')).count();
     if text.len() > BYTES_MAX {
         return Err(problem(format!("larger than {BYTES_MAX} bytes"), "a configuration is a few lines long"));
@@ -61,12 +61,12 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     }
     read(text, None).map_err(|error| {
         let location = error.location();
-        Problem {
+        Box::new(Problem {
             line: location.as_ref().map(|l| l.line() as u64),
             column: location.as_ref().map(|l| l.column() as u64),
             message: format!("not readable as YAML: {}", without_place(&error.to_string())),
             ..Problem::default()
-        }
+        })
     })
 }
 
@@ -81,8 +81,8 @@ fn read(text: &str, fail_at: Option<usize>) -> Result<Node, serde_yaml::Error> {
     Reading { next: &next, fail_at }.deserialize(serde_yaml::Deserializer::from_str(text))
 }
 
-fn problem(message: String, proposal: &str) -> Problem {
-    Problem { message, proposal: Some(proposal.to_owned()), ..Problem::default() }
+fn problem(message: String, proposal: &str) -> Box<Problem> {
+    Box::new(Problem { message, proposal: Some(proposal.to_owned()), ..Problem::default() })
 }
 
 /// The parser ends its messages with the place, which a [`Problem`] shows in front.
