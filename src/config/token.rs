@@ -1,8 +1,8 @@
 //! Finds the token and hands it over wrapped, so that it is shown nowhere.
 //!
 //! It is looked for in `api.token_file`, then in the systemd credential `api-token`, then in the environment, and never in
-//! the configuration's file. The first place that has something decides, be it good or bad: a bad token in the named file must not make
-//! the daemon pay with another account's.
+//! the configuration's file. The first place that has something decides, be it good or bad: a bad token in the named file must
+//! not make the daemon pay with another account's. An empty credential alone counts as none.
 //!
 //! Reports where it looked and what to do; never a byte of what it found.
 
@@ -77,8 +77,8 @@ pub enum TokenError {
 }
 
 /// What to do when there is no token at all.
-const ADVICE: &str = "put it into a file that only the daemon's user may read and name that in api.token_file, \
-     or into the systemd credential `api-token`, or into JIMENGD_API_TOKEN";
+const ADVICE: &str = "put it into /etc/jimengd/api-token for the service, or into a file that only the daemon's user may \
+     read and name that in api.token_file, or into JIMENGD_API_TOKEN";
 
 /// Finds the token.
 ///
@@ -103,6 +103,8 @@ pub fn token(config: &Config, environment: impl Iterator<Item = (OsString, OsStr
     match directory.map(|directory| directory.join(CREDENTIAL)) {
         None => looked.push("$CREDENTIALS_DIRECTORY (not set)".to_owned()),
         Some(path) => match read(&path) {
+            // The unit file sets an empty one for where the file behind it is missing.
+            Ok((text, _)) if text.trim_ascii().is_empty() => looked.push(format!("{} (empty)", path.display())),
             // systemd sets the rights of credentials, and an access list of its looks like a right of the group.
             Ok((text, _)) => return judge(text, path.display().to_string(), Vec::new()),
             Err(TokenError::Unreadable { path, source }) if source.kind() == io::ErrorKind::NotFound => {
@@ -192,9 +194,18 @@ mod tests {
         assert!(found(&config(Some(&file)), &good).unwrap_err().contains("cannot be read"));
         fs::write(&file, " \n").unwrap();
         assert!(found(&config(Some(&file)), &good).unwrap_err().contains("is empty"));
-        fs::write(dir.path().join(CREDENTIAL), "").unwrap();
+        fs::write(dir.path().join(CREDENTIAL), "two words").unwrap();
         let both = [("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap()), good[0]];
-        assert!(found(&config(None), &both).unwrap_err().contains("is empty"));
+        assert!(found(&config(None), &both).unwrap_err().contains("has a space"));
+    }
+
+    #[test]
+    fn an_empty_credential_counts_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(CREDENTIAL), "\n").unwrap();
+        let environment = [("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap()), (TOKEN_VARIABLE, "good")];
+        assert_eq!(found(&config(None), &environment).unwrap(), "good");
+        assert!(found(&config(None), &environment[..1]).unwrap_err().contains("api-token (empty)"));
     }
 
     #[test]

@@ -106,10 +106,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Entries {
         // Values are written out before the span is locked: one that panics would log while we hold the lock.
         let mut collector = Collector::default();
         values.record(&mut collector);
-        if let Some(span) = context.span(id) {
-            if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
-                collector.fields.0.into_iter().for_each(|(name, value)| fields.set(name, value));
-            }
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            collector.fields.0.into_iter().for_each(|(name, value)| fields.set(name, value));
         }
     }
 
