@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::yaml::{self, Node, Value};
-use super::{Config, meaning};
+use super::{Config, meaning, reader};
 use crate::job::Problem;
 
 /// The shipped configuration, which *is* the default.
@@ -360,8 +360,8 @@ impl Layers {
         let mut origins: BTreeMap<String, Origin> =
             self.leaves.into_iter().map(|(key, said)| (key, said.origin)).collect();
         if overrides.root.is_some() {
-            self.sources.push(Origin::Flag(meaning::ROOT_FLAG));
-            origins.insert("root".to_owned(), Origin::Flag(meaning::ROOT_FLAG));
+            self.sources.push(Origin::Flag(reader::ROOT_FLAG));
+            origins.insert("root".to_owned(), Origin::Flag(reader::ROOT_FLAG));
         }
         Ok(Effective { config, origins, sources: self.sources })
     }

@@ -10,11 +10,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::job::{Problem, picture};
+use crate::job::picture;
 
 pub mod layers;
 pub mod listing;
 mod meaning;
+mod reader;
 pub mod token;
 pub mod units;
 mod yaml;
