@@ -52,10 +52,11 @@ impl Client {
     /// See [`DownloadError`]; the part stays, and what is of use in it is used by the next try.
     pub async fn download(&self, link: &VideoLink, part: &mut Part) -> Result<Downloaded, DownloadError> {
         let link = address::allowed(link.expose(), self.reach()).map_err(|why| forbidden(&why))?;
-        let tried = match timeout(TRY_MAX, self.transfer(link, part)).await {
-            Ok(tried) => tried,
+        let fetched = match timeout(TRY_MAX, self.fetch(&link, part)).await {
+            Ok(fetched) => fetched,
             Err(_) => Err(broken("it takes too long", part)),
         };
+        let tried = fetched.and_then(|(sink, kind)| self.judge(sink, &kind));
         if let Err(DownloadError::NotAVideo { .. }) = &tried {
             // Nothing good grows from a bad beginning.
             part.set_content(None);
@@ -63,15 +64,16 @@ impl Client {
         tried
     }
 
-    async fn transfer(&self, link: Url, part: &mut Part) -> Result<Downloaded, DownloadError> {
+    /// Brings the part to the end of what the link leads to, and says which `Content-Type` that claims to be.
+    async fn fetch(&self, link: &Url, part: &mut Part) -> Result<(Sink, String), DownloadError> {
         let mut sink = part.open().await?;
-        let mut response = self.ask(&link, sink.bytes(), part).await?;
+        let mut response = self.ask(link, sink.bytes(), part).await?;
         if sink.bytes() > 0 && !goes_on(&response, sink.bytes(), part.content()) {
             // The range was ignored (then the whole is already coming), or belongs to another content: begin anew.
             part.set_content(None);
             sink = part.work(sink, Sink::begin_anew).await?.0;
             if matches!(response.status().as_u16(), 206 | 416) {
-                response = self.ask(&link, 0, part).await?;
+                response = self.ask(link, 0, part).await?;
             }
         }
         let total = self.judge_head(&response, sink.bytes(), part)?;
@@ -79,7 +81,11 @@ impl Client {
             part.set_content(Some(Content { etag: text(&response, ETAG), total }));
         }
         let kind = text(&response, CONTENT_TYPE).unwrap_or_default();
-        let sink = self.receive(response, sink, total, part).await?;
+        Ok((self.receive(response, sink, total, part).await?, kind))
+    }
+
+    /// Whether what has come is a video.
+    fn judge(&self, sink: Sink, kind: &str) -> Result<Downloaded, DownloadError> {
         let bytes = sink.bytes();
         let (sha256, video) = sink.finish();
         match (video, bytes) {

@@ -8,6 +8,8 @@ pub mod client;
 pub mod download;
 pub mod error;
 mod part;
+#[cfg(test)]
+mod raw_server;
 mod said;
 pub mod upload;
 pub mod wire;

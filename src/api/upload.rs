@@ -323,3 +323,302 @@ impl Reader {
         Ok((self, Some(encoded)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::raw_server::{Peer, RawServer, TOKEN, answer, content_length};
+    use crate::job::{AspectRatio, Seed};
+
+    /// More than all buffers between two ends of a local connection.
+    const LARGE: u64 = 24 * 1024 * 1024;
+
+    const ACCEPTED: &str = r#"{"code":10000,"data":{"task_id":"14117763723766220057"},"request_id":"r"}"#;
+
+    fn request(image_url: Option<&str>) -> Request {
+        Request {
+            prompt: "say \"hi\" \\ 视频 🐕".to_owned(),
+            aspect_ratio: AspectRatio::R9x16,
+            seed: Seed::Fixed(42),
+            image_url: image_url.map(str::to_owned),
+        }
+    }
+
+    fn picture(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn large() -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(LARGE).unwrap();
+        file
+    }
+
+    /// Submits a picture to a server that behaves as told, until both have ended.
+    async fn against<T>(
+        client: Client,
+        server: &RawServer,
+        picture: File,
+        peer: impl AsyncFnOnce(Peer) -> T,
+    ) -> (SubmitAnswer, T) {
+        let (request, cut) = (request(None), CancellationToken::new());
+        let submit = client.submit(&request, Some(picture), &cut);
+        tokio::join!(submit, async { peer(server.accept().await).await })
+    }
+
+    fn message(answer: &SubmitAnswer) -> &str {
+        match answer {
+            SubmitAnswer::Unsent(refusal) | SubmitAnswer::InDoubt(refusal) => &refusal.message,
+            SubmitAnswer::PictureUnreadable(message) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_body_holds_exactly_the_four_fields_and_declares_its_length() {
+        let server = RawServer::start().await;
+        for length in [1, 2, 3, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1, 5 * READ_BYTES + 7] {
+            let bytes: Vec<u8> = (0..length).map(|n| (n * 31 % 251) as u8).collect();
+            let (submitted, (head, body)) =
+                against(server.client(), &server, picture(&bytes), async |mut peer: Peer| {
+                    let request = peer.request().await;
+                    peer.send(&answer("200 OK", ACCEPTED)).await;
+                    assert!(peer.rest().await.is_empty(), "nothing follows the declared length");
+                    request
+                })
+                .await;
+            let expected = format!(
+                r#"{{"prompt":"say \"hi\" \\ 视频 🐕","aspect_ratio":"9:16","seed":42,"binary_data_base64":["{}"]}}"#,
+                STANDARD.encode(&bytes)
+            );
+            assert!(body == expected.as_bytes(), "{length} bytes");
+            assert!(head.starts_with("post /task/jimeng/image2video http/1.1\r\n"), "{head}");
+            assert!(head.contains("content-type: application/json\r\n"), "{head}");
+            assert!(head.contains(&format!("authorization: bearer {TOKEN}\r\n")), "{head}");
+            assert!(!head.contains("transfer-encoding") && !head.contains("accept-encoding"), "{head}");
+            let expected = SubmitAnswer::Accepted {
+                task_id: crate::job::TaskId::new("14117763723766220057").unwrap(),
+                request_id: Some("r".to_owned()),
+            };
+            assert_eq!(submitted, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_goes_instead_of_a_picture() {
+        let server = RawServer::start().await;
+        let (client, cut) = (server.client(), CancellationToken::new());
+        let with_link = request(Some("https://c/a\"b.png?x=1"));
+        let (submitted, body) = tokio::join!(client.submit(&with_link, None, &cut), async {
+            let mut peer = server.accept().await;
+            let (_, body) = peer.request().await;
+            peer.send(&answer("200 OK", ACCEPTED)).await;
+            String::from_utf8(body).unwrap()
+        });
+        assert!(matches!(submitted, SubmitAnswer::Accepted { .. }));
+        assert!(body.ends_with(r#","seed":42,"image_urls":["https://c/a\"b.png?x=1"]}"#), "{body}");
+        for (image_url, picture) in
+            [(None, None), (Some("https://c/a"), Some(picture(b"x"))), (None, Some(picture(b"")))]
+        {
+            let submitted = client.submit(&request(image_url), picture, &cut).await;
+            assert!(matches!(submitted, SubmitAnswer::PictureUnreadable(_)), "{submitted:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_and_an_unknown_host_are_unsent() {
+        let server = RawServer::start().await;
+        let mut settings = server.settings();
+        drop(server);
+        for base_url in [settings.base_url.clone(), "http://nowhere.invalid".to_owned()] {
+            settings.base_url = base_url;
+            let client = Client::new(settings.clone()).unwrap();
+            // Even a small body, which would be handed over at once.
+            for (image_url, picture) in [(None, Some(picture(b"x"))), (Some("https://c/a"), None)] {
+                let submitted = client.submit(&request(image_url), picture, &CancellationToken::new()).await;
+                assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{submitted:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_before_the_body_does_is_unsent() {
+        let server = RawServer::start().await;
+        for read in [None, Some(0), Some(LARGE as usize / 2)] {
+            let (submitted, ()) = against(server.client(), &server, large(), async |mut peer: Peer| {
+                if let Some(read) = read {
+                    peer.head().await;
+                    peer.body(read).await;
+                }
+            })
+            .await;
+            assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{read:?}: {submitted:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_to_a_whole_body_is_in_doubt() {
+        let server = RawServer::start().await;
+        let too_long = answer("200 OK", &" ".repeat(crate::api::client::ANSWER_BYTES_MAX + 1));
+        let answers = [
+            "",
+            "HTTP/1.1 200 OK\r\ncontent-le",
+            "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"code\":10000,\"data\":{\"task_id\":\"7\"}}",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"cod\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
+            "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n",
+            &too_long,
+        ];
+        for answer in answers {
+            let (submitted, ()) = against(server.client(), &server, picture(b"picture"), async |mut peer: Peer| {
+                peer.request().await;
+                // The other side may hang up on an answer that is too long.
+                let _ended = peer.try_send(answer).await;
+            })
+            .await;
+            assert!(matches!(submitted, SubmitAnswer::InDoubt(_)), "{:.60}: {submitted:?}", answer);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_answer_in_time_to_a_whole_body_is_in_doubt() {
+        let server = RawServer::start().await;
+        let mut settings = server.settings();
+        settings.submit_timeout = Duration::from_millis(50);
+        let client = Client::new(settings).unwrap();
+        let (submitted, ()) = against(client, &server, picture(b"picture"), async |mut peer: Peer| {
+            peer.request().await;
+            peer.rest().await;
+        })
+        .await;
+        assert!(matches!(submitted, SubmitAnswer::InDoubt(_)), "{submitted:?}");
+        assert_eq!(message(&submitted), "no answer in time");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_stands_still_is_unsent() {
+        let server = RawServer::start().await;
+        let mut settings = server.settings();
+        settings.connect_timeout = Duration::from_millis(500);
+        settings.idle_timeout = Duration::from_millis(100);
+        let client = Client::new(settings).unwrap();
+        let (cut, request) = (CancellationToken::new(), request(None));
+        let peer = async {
+            let mut peer = server.accept().await;
+            peer.head().await;
+            peer
+        };
+        // The peer stays open, unread, until the submission has ended.
+        let (submitted, _peer) = tokio::join!(client.submit(&request, Some(large()), &cut), peer);
+        assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{submitted:?}");
+        assert_eq!(message(&submitted), "the upload stood still");
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_end_of_the_body_counts_unless_it_would_be_in_doubt() {
+        let server = RawServer::start().await;
+        for (early, expected) in [
+            (answer("413 Content Too Large", "<html>"), "Refused"),
+            (answer("400 Bad Request", r#"{"code":50411,"message":"Pre Img Risk Not Pass"}"#), "Business"),
+            (answer("429 Too Many Requests", ""), "Throttled"),
+            (answer("200 OK", ACCEPTED), "Accepted"),
+            (answer("502 Bad Gateway", "<html>"), "Unsent"),
+            (answer("200 OK", r#"{"code":10000,"data":null}"#), "Unsent"),
+        ] {
+            let (cut, request, client) = (CancellationToken::new(), request(None), server.client());
+            let peer = async {
+                let mut peer = server.accept().await;
+                peer.head().await;
+                peer.send(&early).await;
+                peer
+            };
+            let (submitted, _peer) = tokio::join!(client.submit(&request, Some(large()), &cut), peer);
+            assert!(format!("{submitted:?}").starts_with(expected), "{expected}: {submitted:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_before_the_hand_over_is_unsent() {
+        let server = RawServer::start().await;
+        let cut = CancellationToken::new();
+        let (request, client) = (request(None), server.client());
+        let (submitted, received) = tokio::join!(client.submit(&request, Some(large()), &cut), async {
+            let mut peer = server.accept().await;
+            let length = content_length(&peer.head().await);
+            cut.cancel();
+            (peer.rest().await.len(), length)
+        });
+        assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{submitted:?}");
+        assert!(received.0 < received.1, "{received:?}");
+    }
+
+    #[tokio::test]
+    async fn a_cut_after_the_hand_over_waits_for_the_answer() {
+        let server = RawServer::start().await;
+        let cut = CancellationToken::new();
+        let (request, client) = (request(None), server.client());
+        let (submitted, ()) = tokio::join!(client.submit(&request, Some(picture(b"picture")), &cut), async {
+            let mut peer = server.accept().await;
+            peer.request().await;
+            cut.cancel();
+            peer.send(&answer("200 OK", ACCEPTED)).await;
+        });
+        assert!(matches!(submitted, SubmitAnswer::Accepted { .. }), "{submitted:?}");
+    }
+
+    #[tokio::test]
+    async fn a_picture_that_changes_its_length_is_never_sent_whole() {
+        let server = RawServer::start().await;
+        for (length, words) in [(1000, "shorter"), (LARGE + 1, "grown")] {
+            let picture = large();
+            let same = picture.try_clone().unwrap();
+            let (submitted, received) = against(server.client(), &server, picture, async |mut peer: Peer| {
+                let declared = content_length(&peer.head().await);
+                same.set_len(length).unwrap();
+                (peer.rest().await.len(), declared)
+            })
+            .await;
+            assert!(matches!(submitted, SubmitAnswer::PictureUnreadable(_)), "{submitted:?}");
+            assert!(message(&submitted).contains(words), "{submitted:?}");
+            assert!(received.0 < received.1, "{received:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_submission_has_a_connection_of_its_own() {
+        let server = RawServer::start().await;
+        let client = server.client();
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let (submitted, peer) = against(client.clone(), &server, picture(b"picture"), async |mut peer: Peer| {
+                peer.request().await;
+                peer.send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ACCEPTED}", ACCEPTED.len())).await;
+                peer
+            })
+            .await;
+            assert!(matches!(submitted, SubmitAnswer::Accepted { .. }));
+            kept.push(peer);
+        }
+    }
+
+    #[test]
+    fn a_gate_shut_in_time_lets_nothing_more_through() {
+        let gate = Gate::new(10);
+        assert!(gate.pass(9));
+        assert!(!gate.is_whole());
+        assert_eq!(gate.shut(), HandOver::Short);
+        assert!(!gate.pass(1));
+        assert_eq!(gate.shut(), HandOver::Short);
+
+        let gate = Gate::new(10);
+        assert!(gate.pass(10));
+        assert_eq!(gate.shut(), HandOver::Whole);
+        assert!(gate.is_whole());
+    }
+}
