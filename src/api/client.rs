@@ -10,6 +10,7 @@
 //! address and on nothing else.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -88,8 +89,11 @@ impl Client {
         let submit_url = api_url(&base_url, "/task/jimeng/image2video")?;
         let reach = if settings.allow_insecure { Reach::Anywhere } else { Reach::Public };
         let certificates = certificates(&settings)?;
+        // An environment's proxy knows nothing of what runs on this very host.
+        let here = submit_url.host_str().is_some_and(is_this_host);
         let builder = || {
-            reqwest::Client::builder()
+            let builder = if here { reqwest::Client::builder().no_proxy() } else { reqwest::Client::builder() };
+            builder
                 .user_agent(concat!("jimengd/", env!("CARGO_PKG_VERSION")))
                 .tls_certs_merge(certificates.iter().cloned())
                 .retry(retry::never())
@@ -99,7 +103,7 @@ impl Client {
         };
         let to_api = || builder().redirect(redirect::Policy::none());
         let build = |builder: ClientBuilder| builder.build().map_err(SetupError::Tls);
-        let downloads = builder().redirect(address::redirects(reach)).read_timeout(settings.idle_timeout);
+        let downloads = builder().redirect(address::redirects(reach));
         let downloads = match reach {
             Reach::Public => downloads.dns_resolver(address::PublicNames),
             Reach::Anywhere => downloads,
@@ -295,6 +299,11 @@ fn check_base_url(base_url: &str, allow_insecure: bool) -> Result<(), SetupError
     Ok(())
 }
 
+fn is_this_host(host: &str) -> bool {
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    literal.map_or(host == "localhost", |address| address.is_loopback())
+}
+
 fn certificates(settings: &Settings) -> Result<Vec<Certificate>, SetupError> {
     let Some(path) = &settings.ca_file else { return Ok(Vec::new()) };
     let pem = std::fs::read(path).map_err(|source| SetupError::CaFile { path: path.clone(), source })?;
@@ -318,4 +327,135 @@ fn authorization(token: &SecretString) -> Result<HeaderValue, SetupError> {
 fn fingerprint(token: &SecretString) -> String {
     let hash = Sha256::new().chain_update(FINGERPRINT_CONTEXT).chain_update(token.expose_secret()).finalize();
     super::hexadecimal(&hash[..FINGERPRINT_BYTES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::raw_server::{RawServer, TOKEN, answer};
+
+    fn task() -> TaskId {
+        TaskId::new("14117763723766220057").unwrap()
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_work_are_refused_in_words() {
+        let good =
+            || Settings { base_url: "https://api.example".to_owned(), allow_insecure: false, ..settings_for_nobody() };
+        assert!(Client::new(good()).is_ok());
+        let base = |base_url: &str| Settings { base_url: base_url.to_owned(), ..good() };
+        let token = |token: &str| Settings { token: token.to_owned().into(), ..good() };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let cases = [
+            (base("http://api.example"), "plain http"),
+            (base("ftp://api.example"), "https://"),
+            (base("api.example"), "cannot be used"),
+            (base("https://"), "cannot be used"),
+            (base("https://me:secret@api.example"), "password"),
+            (base("https://api.example/?a"), "?"),
+            (token(""), "token"),
+            (token("line\nbreak"), "token"),
+            (Settings { ca_file: Some("/nonexistent/ca.pem".into()), ..good() }, "/nonexistent/ca.pem cannot be read"),
+            (Settings { ca_file: Some(file.path().to_owned()), ..good() }, "no PEM certificate"),
+        ];
+        for (settings, expected) in cases {
+            let error = Client::new(settings).err().expect(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    fn settings_for_nobody() -> Settings {
+        let second = Duration::from_secs(1);
+        Settings {
+            base_url: "http://localhost:1/".to_owned(),
+            token: TOKEN.to_owned().into(),
+            allow_insecure: true,
+            ca_file: None,
+            connect_timeout: second,
+            submit_timeout: second,
+            poll_timeout: second,
+            idle_timeout: second,
+        }
+    }
+
+    #[test]
+    fn an_account_is_told_apart_and_given_away_by_nothing() {
+        let client = Client::new(settings_for_nobody()).unwrap();
+        let account = client.account();
+        assert_eq!(account.base_url, "http://localhost:1");
+        assert_eq!(account.token_fingerprint.len(), 16);
+        assert!(account.token_fingerprint.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(Client::new(settings_for_nobody()).unwrap().account(), account);
+        let other = Client::new(Settings { token: "another".to_owned().into(), ..settings_for_nobody() }).unwrap();
+        assert_ne!(other.account().token_fingerprint, account.token_fingerprint);
+        let debug = format!("{client:?}");
+        assert!(debug.contains("localhost") && !debug.contains("secret"), "{debug}");
+    }
+
+    #[tokio::test]
+    async fn a_poll_asks_for_the_task_with_the_token() {
+        let server = RawServer::start().await;
+        let body = r#"{"code":10000,"data":{"status":"generating"}}"#;
+        let (client, answer, id) = (server.client(), answer("200 OK", body), task());
+        let (polled, head) = tokio::join!(client.poll(&id), server.answer(&answer));
+        assert_eq!(polled, PollAnswer::Generating);
+        assert!(head.starts_with("get /task/14117763723766220057 http/1.1\r\n"), "{head}");
+        assert!(head.contains(&format!("authorization: bearer {TOKEN}\r\n")), "{head}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_believed_with_its_headers_and_a_redirect_is_not_followed() {
+        let server = RawServer::start().await;
+        let (client, id) = (server.client(), task());
+        let away = format!("HTTP/1.1 302 Found\r\nlocation: {}/elsewhere\r\ncontent-length: 0\r\n\r\n", server.url());
+        let (polled, _) = tokio::join!(client.poll(&id), server.answer(&away));
+        assert!(matches!(polled, PollAnswer::Gateway(_)), "{polled:?}");
+        let busy = "HTTP/1.1 429 Busy\r\nretry-after: 7\r\nx-request-id: r7\r\ncontent-length: 0\r\n\r\n";
+        let (polled, _) = tokio::join!(client.poll(&id), server.answer(busy));
+        let PollAnswer::Throttled(refusal) = polled else { panic!("{polled:?}") };
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!((refusal.http_status, refusal.request_id.as_deref()), (Some(429), Some("r7")));
+    }
+
+    #[tokio::test]
+    async fn no_usable_answer_to_a_poll_is_unreachable() {
+        let server = RawServer::start().await;
+        let mut settings = server.settings();
+        settings.poll_timeout = Duration::from_millis(100);
+        let (client, id) = (Client::new(settings).unwrap(), task());
+        let (polled, peer) = tokio::join!(client.poll(&id), async {
+            let mut peer = server.accept().await;
+            peer.head().await;
+            peer
+        });
+        assert!(
+            matches!(&polled, PollAnswer::Unreachable(refusal) if refusal.message == "no answer in time"),
+            "{polled:?}"
+        );
+        drop((peer, server));
+        let polled = client.poll(&id).await;
+        assert!(
+            matches!(&polled, PollAnswer::Unreachable(refusal) if !refusal.message.contains("http://")),
+            "{polled:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_balance_is_told_if_the_gateway_tells_it() {
+        let server = RawServer::start().await;
+        let client = server.client();
+        for (limit, expected) in [("12.5", Some(12.5)), ("100000000", None)] {
+            let limit = answer("200 OK", &format!(r#"{{"hard_limit_usd":{limit}}}"#));
+            let used = answer("200 OK", r#"{"object":"list","total_usage":250}"#);
+            let (balance, ()) = tokio::join!(client.balance(), async {
+                server.answer(&limit).await;
+                server.answer(&used).await;
+            });
+            assert_eq!(balance, Some(Balance { limit: expected, used: 2.5 }));
+        }
+        let refusal = answer("401 Unauthorized", r#"{"error":{"message":"x"}}"#);
+        let (balance, _) = tokio::join!(client.balance(), server.answer(&refusal));
+        assert_eq!(balance, None);
+    }
 }

@@ -11,7 +11,7 @@ use reqwest::header::{
     RETRY_AFTER,
 };
 use reqwest::{Response, Url};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address::{self, Forbidden};
 use super::client::{Client, foreign_encoding};
@@ -52,10 +52,7 @@ impl Client {
     /// See [`DownloadError`]; the part stays, and what is of use in it is used by the next try.
     pub async fn download(&self, link: &VideoLink, part: &mut Part) -> Result<Downloaded, DownloadError> {
         let link = address::allowed(link.expose(), self.reach()).map_err(|why| forbidden(&why))?;
-        let fetched = match timeout(TRY_MAX, self.fetch(&link, part)).await {
-            Ok(fetched) => fetched,
-            Err(_) => Err(broken("it takes too long", part)),
-        };
+        let fetched = self.fetch(&link, part).await;
         let tried = fetched.and_then(|(sink, kind)| self.judge(sink, &kind));
         if let Err(DownloadError::NotAVideo { .. }) = &tried {
             // Nothing good grows from a bad beginning.
@@ -152,12 +149,15 @@ impl Client {
         part: &mut Part,
     ) -> Result<Sink, DownloadError> {
         let mut batch = Vec::with_capacity(BATCH_BYTES);
+        let try_ends = Instant::now() + TRY_MAX;
         let ended = loop {
-            match timeout(self.idle_timeout(), response.chunk()).await {
+            let idle = Instant::now() + self.idle_timeout();
+            match timeout_at(idle.min(try_ends), response.chunk()).await {
                 Ok(Ok(Some(chunk))) => batch.extend_from_slice(&chunk),
                 Ok(Ok(None)) => break Ok(()),
                 Ok(Err(error)) => break Err(self.mask().clean(&told(error))),
-                Err(_) => break Err("it stands still".to_owned()),
+                Err(_) if idle <= try_ends => break Err("it stands still".to_owned()),
+                Err(_) => break Err("it takes too long".to_owned()),
             }
             if sink.bytes() + batch.len() as u64 > VIDEO_BYTES_MAX {
                 return Err(not_a_video(format!("it has more than {VIDEO_BYTES_MAX} bytes")));
@@ -237,4 +237,329 @@ fn not_a_video(message: String) -> DownloadError {
 
 fn broken(message: &str, part: &Part) -> DownloadError {
     DownloadError::Broken { message: message.to_owned(), resumable: part.content().is_some(), retry_after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use sha2::{Digest, Sha256};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::api::raw_server::{RawServer, answer};
+
+    struct Scene {
+        server: RawServer,
+        client: Client,
+        folder: TempDir,
+        part: Part,
+    }
+
+    impl Scene {
+        async fn new() -> Self {
+            let server = RawServer::start().await;
+            let folder = tempfile::tempdir().unwrap();
+            let part = Part::new(folder.path().join(".job.part"));
+            Self { client: server.client(), server, folder, part }
+        }
+
+        fn link(&self) -> VideoLink {
+            VideoLink::new(format!("{}/v?sig=1", self.server.url()))
+        }
+
+        fn content(&self) -> Vec<u8> {
+            std::fs::read(self.part.path()).unwrap()
+        }
+
+        /// Downloads against these answers, each on a connection of its own that ends with it; the heads of the requests.
+        async fn download(&mut self, answers: &[String]) -> (Result<Downloaded, DownloadError>, Vec<String>) {
+            let link = self.link();
+            let heads = answer_all(&self.server, answers);
+            tokio::join!(self.client.download(&link, &mut self.part), heads)
+        }
+
+        /// As [`Self::download`], without asking whether it is a video: the bytes that the hash was taken of.
+        async fn fetch(&mut self, answers: &[String]) -> (Result<u64, DownloadError>, Vec<String>) {
+            let url = address::allowed(self.link().expose(), address::Reach::Anywhere).unwrap();
+            let heads = answer_all(&self.server, answers);
+            let (fetched, heads) = tokio::join!(self.client.fetch(&url, &mut self.part), heads);
+            let fetched = fetched.map(|(sink, _)| {
+                let bytes = sink.bytes();
+                let lies_there: [u8; 32] = Sha256::digest(self.content()).into();
+                assert_eq!(sink.finish().0, lies_there, "the hash is of what lies on the disk");
+                bytes
+            });
+            (fetched, heads)
+        }
+    }
+
+    async fn answer_all(server: &RawServer, answers: &[String]) -> Vec<String> {
+        let mut heads = Vec::new();
+        for answer in answers {
+            heads.push(server.answer(answer).await);
+        }
+        heads
+    }
+
+    fn letters(length: usize) -> String {
+        (0..length).map(|n| char::from(b'a' + (n * 7 % 26) as u8)).collect()
+    }
+
+    /// The answer with these headers that breaks off after `sent`.
+    fn partial(status: &str, headers: &str, sent: &str) -> String {
+        format!("HTTP/1.1 {status}\r\n{headers}\r\n{sent}")
+    }
+
+    fn range(from: usize, whole: &str, headers: &str) -> String {
+        let (rest, total) = (&whole[from..], whole.len());
+        partial(
+            "206 Partial Content",
+            &format!(
+                "content-range: bytes {from}-{}/{total}\r\ncontent-length: {}\r\n{headers}",
+                total - 1,
+                rest.len()
+            ),
+            rest,
+        )
+    }
+
+    fn is_resumable(result: &Result<u64, DownloadError>) -> bool {
+        match result {
+            Err(DownloadError::Broken { resumable, .. }) => *resumable,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_in_the_part_and_the_token_stays_home() {
+        let mut scene = Scene::new().await;
+        let video = letters(3 * BATCH_BYTES + 11);
+        let (fetched, heads) = scene.fetch(&[answer("200 OK", &video)]).await;
+        assert_eq!(fetched.unwrap(), video.len() as u64);
+        assert!(scene.content() == video.as_bytes());
+        assert!(!heads[0].contains("authorization") && !heads[0].contains("range:"), "{}", heads[0]);
+        assert!(heads[0].contains("accept-encoding: identity\r\n"), "{}", heads[0]);
+        let mode = std::fs::metadata(scene.part.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o}");
+    }
+
+    #[tokio::test]
+    async fn a_broken_transfer_goes_on_where_it_ended() {
+        let whole = letters(2 * BATCH_BYTES);
+        let cut = &whole[..BATCH_BYTES + 5000];
+        for (headers, if_range) in [("etag: \"one\"\r\n", true), ("etag: W/\"one\"\r\n", false), ("", false)] {
+            let mut scene = Scene::new().await;
+            let head = format!("content-length: {}\r\n{headers}", whole.len());
+            let (fetched, _) = scene.fetch(&[partial("200 OK", &head, cut)]).await;
+            assert!(is_resumable(&fetched));
+            assert!(scene.content() == cut.as_bytes());
+            // The link went stale meanwhile: the bytes stay.
+            let (refused, _) = scene.fetch(&[answer("403 Forbidden", "")]).await;
+            assert!(matches!(refused, Err(DownloadError::Stale { http_status: 403 })), "{refused:?}");
+            let (fetched, heads) = scene.fetch(&[range(cut.len(), &whole, headers)]).await;
+            assert_eq!(fetched.unwrap(), whole.len() as u64);
+            assert!(scene.content() == whole.as_bytes());
+            assert!(heads[0].contains(&format!("range: bytes={}-\r\n", cut.len())), "{}", heads[0]);
+            assert_eq!(heads[0].contains("if-range: \"one\"\r\n"), if_range, "{}", heads[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_range_that_is_ignored_or_of_another_content_begins_anew() {
+        let (old, new) = (letters(5000), letters(6000).to_uppercase());
+        let from = 3000;
+        let anew = answer("200 OK", &new);
+        let cases: [&[String]; 6] = [
+            // Ignored.
+            std::slice::from_ref(&anew),
+            // Another tag, another length, another start, no word about the start, out of range.
+            &[range(from, &old, "etag: \"two\"\r\n"), anew.clone()],
+            &[range(from, &new, "etag: \"one\"\r\n"), anew.clone()],
+            &[range(from - 1, &old, "etag: \"one\"\r\n"), anew.clone()],
+            &[partial("206 Partial Content", "content-length: 2000\r\n", &old[from..]), anew.clone()],
+            &[
+                partial("416 Range Not Satisfiable", "content-range: bytes */5000\r\ncontent-length: 0\r\n", ""),
+                anew.clone(),
+            ],
+        ];
+        for answers in cases {
+            let mut scene = Scene::new().await;
+            let head = "content-length: 5000\r\netag: \"one\"\r\n";
+            let (fetched, _) = scene.fetch(&[partial("200 OK", head, &old[..from])]).await;
+            assert!(is_resumable(&fetched));
+            let (fetched, heads) = scene.fetch(answers).await;
+            assert_eq!(fetched.unwrap(), 6000);
+            assert!(scene.content() == new.as_bytes());
+            assert!(heads.get(1).is_none_or(|head| !head.contains("range:")));
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_resumed_by_which_it_cannot_be_known_again() {
+        let mut scene = Scene::new().await;
+        let chunked = "transfer-encoding: chunked\r\n";
+        let (fetched, _) = scene.fetch(&[partial("200 OK", chunked, "5\r\nhello\r\n5\r\nwor")]).await;
+        assert!(!is_resumable(&fetched));
+        let (fetched, heads) = scene.fetch(&[partial("200 OK", chunked, "5\r\nworld\r\n0\r\n\r\n")]).await;
+        assert_eq!(fetched.unwrap(), 5);
+        assert_eq!(scene.content(), b"world");
+        assert!(!heads[0].contains("range:"), "{}", heads[0]);
+    }
+
+    #[tokio::test]
+    async fn each_status_says_what_to_do() {
+        for (status, expected) in [
+            ("401 x", "Stale"),
+            ("403 x", "Stale"),
+            ("404 x", "Stale"),
+            ("410 x", "Stale"),
+            ("400 x", "Stale"),
+            ("408 x", "Broken"),
+            ("416 x", "Broken"),
+            ("429 x", "Broken"),
+            ("500 x", "Broken"),
+            ("503 x", "Broken"),
+            ("204 x", "NotAVideo"),
+            ("206 x", "NotAVideo"),
+            ("304 x", "NotAVideo"),
+        ] {
+            let mut scene = Scene::new().await;
+            let answer = partial(status, "content-length: 0\r\nretry-after: 9\r\nconnection: close\r\n", "");
+            let (result, _) = scene.download(&[answer]).await;
+            let error = result.unwrap_err();
+            assert!(format!("{error:?}").starts_with(expected), "{status}: {error:?}");
+            if let DownloadError::Broken { retry_after, .. } = error {
+                assert_eq!(retry_after, Some(Duration::from_secs(9)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_video_is_a_definite_bad_answer_and_not_resumed() {
+        let html = format!("<html>{}</html>", letters(500));
+        let huge = VIDEO_BYTES_MAX + 1;
+        let gzip = "content-encoding: gzip\r\ncontent-length: 3\r\n";
+        for bad in [
+            answer("200 OK", ""),
+            answer("200 OK", "tiny"),
+            answer("200 OK", &html),
+            partial("200 OK", gzip, "\x1f\x0b\x08"),
+            partial("200 OK", &format!("content-length: {huge}\r\n"), "x"),
+        ] {
+            let mut scene = Scene::new().await;
+            let (result, _) = scene.download(&[bad]).await;
+            assert!(matches!(result, Err(DownloadError::NotAVideo { .. })), "{result:?}");
+            let (fetched, heads) = scene.fetch(&[answer("200 OK", "again")]).await;
+            assert_eq!(fetched.unwrap(), 5);
+            assert_eq!(scene.content(), b"again");
+            assert!(!heads[0].contains("range:"), "{}", heads[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transfer_that_stands_still_is_broken_and_kept() {
+        let mut scene = Scene::new().await;
+        let mut settings = scene.server.settings();
+        settings.idle_timeout = Duration::from_millis(200);
+        scene.client = Client::new(settings).unwrap();
+        let link = scene.link();
+        let (result, _peer) = tokio::join!(scene.client.download(&link, &mut scene.part), async {
+            let mut peer = scene.server.accept().await;
+            peer.head().await;
+            peer.send(&partial("200 OK", "content-length: 100\r\n", "half")).await;
+            peer
+        });
+        assert!(matches!(result, Err(DownloadError::Broken { resumable: true, .. })), "{result:?}");
+        assert_eq!(scene.content(), b"half");
+    }
+
+    #[tokio::test]
+    async fn redirects_are_followed_to_their_end_and_not_for_ever() {
+        let mut scene = Scene::new().await;
+        let hop = partial("302 Found", "location: /next\r\ncontent-length: 0\r\nconnection: close\r\n", "");
+        let (fetched, heads) = scene.fetch(&[hop.clone(), answer("200 OK", "hello")]).await;
+        assert_eq!(fetched.unwrap(), 5);
+        assert!(heads[1].starts_with("get /next "), "{}", heads[1]);
+        assert!(!heads[1].contains("referer"), "{}", heads[1]);
+        let mut scene = Scene::new().await;
+        let hops = vec![hop; address::REDIRECTS_MAX + 1];
+        let (fetched, _) = scene.fetch(&hops).await;
+        assert!(matches!(fetched, Err(DownloadError::Broken { .. })), "{fetched:?}");
+        let mut scene = Scene::new().await;
+        let away =
+            partial("302 Found", "location: file:///etc/passwd\r\ncontent-length: 0\r\nconnection: close\r\n", "");
+        let (fetched, _) = scene.fetch(&[away]).await;
+        assert!(
+            matches!(fetched, Err(DownloadError::Forbidden { .. } | DownloadError::NotAVideo { .. })),
+            "{fetched:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_private_is_fetched_unless_the_operator_allows_it() {
+        let mut scene = Scene::new().await;
+        let settings = crate::api::Settings {
+            base_url: "https://api.example".to_owned(),
+            allow_insecure: false,
+            ..scene.server.settings()
+        };
+        let client = Client::new(settings).unwrap();
+        for link in [
+            "http://cdn.example/v",
+            "https://127.0.0.1/v",
+            "https://[::1]/v",
+            "https://localhost:1/v",
+            "https://10.0.0.1/v",
+        ] {
+            let result = client.download(&VideoLink::new(link.to_owned()), &mut scene.part).await;
+            assert!(matches!(result, Err(DownloadError::Forbidden { .. })), "{link}: {result:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_is_never_written_over_something_else() {
+        let mut scene = Scene::new().await;
+        let victim = scene.folder.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, scene.part.path()).unwrap();
+        let (result, _) = scene.fetch(&[]).await;
+        let Err(DownloadError::Local { path, source }) = result else { panic!("{result:?}") };
+        assert_eq!((path.as_path(), source.kind()), (scene.part.path(), std::io::ErrorKind::AlreadyExists));
+        std::fs::remove_file(scene.part.path()).unwrap();
+
+        let (result, _) = scene.fetch(&[partial("200 OK", "content-length: 9\r\n", "half")]).await;
+        assert!(is_resumable(&result));
+        std::fs::rename(&victim, scene.part.path()).unwrap();
+        let (result, _) = scene.fetch(&[]).await;
+        assert!(matches!(result, Err(DownloadError::Local { .. })), "{result:?}");
+        assert_eq!(scene.content(), b"precious");
+
+        // Cleared away: there is nothing to go on with, so it begins anew.
+        std::fs::remove_file(scene.part.path()).unwrap();
+        let (result, heads) = scene.fetch(&[answer("200 OK", "hello")]).await;
+        assert_eq!(result.unwrap(), 5);
+        assert!(!heads[0].contains("range:"), "{}", heads[0]);
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_our_own_disk_keeps_its_kind() {
+        let mut scene = Scene::new().await;
+        scene.part = Part::new(scene.folder.path().join("missing/.job.part"));
+        let (result, _) = scene.fetch(&[]).await;
+        let Err(DownloadError::Local { source, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn no_error_shows_the_link() {
+        let mut scene = Scene::new().await;
+        let settings = scene.server.settings();
+        let link = scene.link();
+        scene.server = RawServer::start().await;
+        let result = Client::new(settings).unwrap().download(&link, &mut scene.part).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, DownloadError::Broken { .. }), "{error:?}");
+        assert!(!format!("{error:?} {error}").contains("sig="), "{error:?}");
+    }
 }

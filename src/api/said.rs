@@ -28,6 +28,10 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The gateway's words for a wrong path.
 const INVALID_URL: &str = "invalid url";
 
+/// How a message says that there is no such task. A mere `task` will not do: it is also in the path.
+const UNKNOWN_TASK_WORDS: [&str; 7] =
+    ["task not", "task_not", "task does not", "task doesn't", "no such task", "unknown task", "任务不存在"];
+
 /// What a `code` is.
 pub(super) enum Code {
     /// 10000.
@@ -63,7 +67,7 @@ pub(super) struct Said {
     pub(super) message: String,
     pub(super) request_id: Option<String>,
     pub(super) names_a_wrong_path: bool,
-    pub(super) names_a_task: bool,
+    pub(super) denies_the_task: bool,
 }
 
 impl Said {
@@ -78,7 +82,7 @@ impl Said {
             message: String::new(),
             request_id: answer.request_id.and_then(|id| request_id(id, mask)),
             names_a_wrong_path: false,
-            names_a_task: false,
+            denies_the_task: false,
         };
         let bytes = match answer.body {
             Body::Whole(bytes) => bytes,
@@ -137,7 +141,7 @@ impl Said {
         self.code = if accepted { Some(Code::Success) } else { code };
         let lower = message.to_lowercase();
         self.names_a_wrong_path = lower.contains(INVALID_URL);
-        self.names_a_task = lower.contains("task");
+        self.denies_the_task = UNKNOWN_TASK_WORDS.iter().any(|words| lower.contains(words));
         let named = match (&self.code, message.is_empty()) {
             (Some(Code::Word { word, .. }), true) => word.as_str(),
             (Some(Code::Word { .. } | Code::Success | Code::Business(_) | Code::Foreign) | None, _) => message,
