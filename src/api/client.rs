@@ -359,7 +359,7 @@ mod tests {
             (Settings { ca_file: Some(file.path().to_owned()), ..good() }, "no PEM certificate"),
         ];
         for (settings, expected) in cases {
-            let error = Client::new(settings).err().expect(expected).to_string();
+            let error = Client::new(settings).expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }

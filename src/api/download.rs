@@ -365,6 +365,40 @@ mod tests {
         }
     }
 
+    /// The smallest thing that is an mp4 by its boxes.
+    fn mp4() -> String {
+        let boxed = |kind: &str, content: &str| {
+            let length = u8::try_from(8 + content.len()).unwrap();
+            format!("\0\0\0{}{kind}{content}", char::from(length))
+        };
+        let mvhd = boxed("mvhd", &"\0".repeat(100));
+        [boxed("ftyp", "isom\0\0\x02\0isommp41"), boxed("moov", &mvhd), boxed("mdat", &letters(80))].concat()
+    }
+
+    #[tokio::test]
+    async fn a_whole_video_is_told_with_its_hash_also_after_a_break() {
+        let whole = mp4();
+        let expected = crate::api::hexadecimal(&Sha256::digest(&whole));
+        let head = format!("content-length: {}\r\n", whole.len());
+        for answers in
+            [&[answer("200 OK", &whole)][..], &[partial("200 OK", &head, &whole[..70]), range(70, &whole, "")]]
+        {
+            let mut scene = Scene::new().await;
+            let (mut result, _) = scene.download(&answers[..1]).await;
+            if let Some(second) = answers.get(1) {
+                assert!(matches!(result, Err(DownloadError::Broken { resumable: true, .. })), "{result:?}");
+                (result, _) = scene.download(std::slice::from_ref(second)).await;
+            }
+            let downloaded = result.unwrap();
+            assert_eq!((downloaded.bytes, downloaded.sha256.as_str()), (whole.len() as u64, expected.as_str()));
+            assert_eq!(scene.content(), whole.as_bytes());
+        }
+        // Cut before it was sent, so that even the announced length is the cut one.
+        let mut scene = Scene::new().await;
+        let (result, _) = scene.download(&[answer("200 OK", &whole[..whole.len() - 1])]).await;
+        assert!(matches!(result, Err(DownloadError::NotAVideo { .. })), "{result:?}");
+    }
+
     #[tokio::test]
     async fn a_range_that_is_ignored_or_of_another_content_begins_anew() {
         let (old, new) = (letters(5000), letters(6000).to_uppercase());
