@@ -33,8 +33,9 @@ use crate::job::Request;
 /// Bytes of the picture read at once: a multiple of 3, so that the base64 of the pieces is the base64 of the whole.
 const READ_BYTES: usize = 24 * 1024;
 
-/// Bytes handed over at once. The connection queues up to 16 pieces, so an upload's buffers stay below 200 KB.
-const PIECE_BYTES: usize = 8 * 1024;
+/// Bytes handed over at once. The connection queues up to 16 pieces, so this bounds an upload's buffers (measured: below 200 KB
+/// an upload that stands still), and how far the count of what was handed over runs ahead of what was sent.
+const PIECE_BYTES: usize = 4 * 1024;
 
 /// Set in [`Gate::state`] once nothing more will be handed over.
 const SHUT: u64 = 1 << 63;
