@@ -126,7 +126,7 @@ impl Said {
             // An envelope's own word is worth less than a business code beside it.
             Some(Code::Word { .. } | Code::Foreign) | None => match (read_code(&body["code"], message), code) {
                 (Some(Code::Business(code)), _) => Some(Code::Business(code)),
-                (Some(Code::Success), inner) => inner.or(Some(Code::Success)),
+                (Some(Code::Success), _) => Some(Code::Success),
                 (outer, inner) => inner.or(outer),
             },
         };

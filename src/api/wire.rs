@@ -293,6 +293,7 @@ mod tests {
             (&[200], r#"{"code":50999,"data":{"resp_data":""}}"#, "business 50999"),
             // Success without a readable id.
             (&[200, 400], r#"{"code":10000,"data":null}"#, "in doubt"),
+            (&[200, 400, 503], r#"{"code":10000,"error":{"message":"late","code":"late"}}"#, "in doubt"),
             (&[200], r#"{"code":10000,"data":{"task_id":1.4117763723766220057e19}}"#, "in doubt"),
             (&[200], r#"{"code":10000,"data":{"task_id":99999999999999999999}}"#, "in doubt"),
             (&[200], r#"{"code":10000,"data":{"task_id":"../x"}}"#, "in doubt"),
