@@ -125,15 +125,11 @@ pub async fn run(args: Simulate, shutdown: CancellationToken) -> anyhow::Result<
     writeln!(out, "simulating the API on {} (not the vendor: nothing is paid)", simulator.base_url())?;
     out.flush()?;
     shutdown.cancelled().await;
-    let (paid, violations) = simulator.with_world(|world| (world.paid(), world.violations().len()));
-    let simulated: Vec<String> = simulator.violations();
+    let (paid, violations) = (simulator.paid(), simulator.violations());
     simulator.shutdown().await;
-    writeln!(out, "accepted and, with the vendor, paid: {paid}")?;
-    if violations > 0 {
-        writeln!(out, "against the page of the API: {violations}")?;
-        for violation in simulated {
-            writeln!(out, "  {violation}")?;
-        }
+    writeln!(out, "accepted, so the vendor would have been paid, {paid} times")?;
+    for violation in violations {
+        writeln!(out, "against the page of the API: {violation}")?;
     }
     Ok(())
 }

@@ -93,6 +93,15 @@ pub enum Action {
     Hang(Moment),
     /// The right answer, its body broken off after that many bytes. A submission is accepted and paid.
     Cut(u64),
+    /// A wrong word about a task.
+    Poll(PollFault),
+    /// A wrong way to give out a video.
+    Download(DownloadFault),
+}
+
+/// What goes wrong in the answer to a poll.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PollFault {
     /// A state that the API's page does not know.
     Word(String),
     /// Done, and no link anywhere.
@@ -101,6 +110,11 @@ pub enum Action {
     LinkInRespData,
     /// Done, with that link.
     Link(String),
+}
+
+/// What goes wrong in a download.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DownloadFault {
     /// The link is taken for an expired one.
     Expired,
     /// More: `Content-Length` claims that many bytes more than come. Fewer: the file ends that many bytes early, and
@@ -276,16 +290,16 @@ impl WrittenFault {
             self.close.map(Action::Close),
             self.hang.map(Action::Hang),
             self.cut.map(Action::Cut),
-            self.word.map(Action::Word),
-            flag(self.no_link, Action::NoLink),
-            flag(self.link_in_resp_data, Action::LinkInRespData),
-            self.link.map(Action::Link),
-            flag(self.expired, Action::Expired),
-            self.length.map(Action::Length),
-            flag(self.ignore_range, Action::IgnoreRange),
-            self.drip.map(Action::Drip),
-            flag(self.new_etag, Action::NewEtag),
-            flag(self.gzip, Action::Gzip),
+            self.word.map(|word| Action::Poll(PollFault::Word(word))),
+            flag(self.no_link, Action::Poll(PollFault::NoLink)),
+            flag(self.link_in_resp_data, Action::Poll(PollFault::LinkInRespData)),
+            self.link.map(|link| Action::Poll(PollFault::Link(link))),
+            flag(self.expired, Action::Download(DownloadFault::Expired)),
+            self.length.map(|bytes| Action::Download(DownloadFault::Length(bytes))),
+            flag(self.ignore_range, Action::Download(DownloadFault::IgnoreRange)),
+            self.drip.map(|rate| Action::Download(DownloadFault::Drip(rate))),
+            flag(self.new_etag, Action::Download(DownloadFault::NewEtag)),
+            flag(self.gzip, Action::Download(DownloadFault::Gzip)),
         ];
         let mut chosen: Vec<Action> = choices.into_iter().flatten().collect();
         let action = match (chosen.pop(), chosen.pop()) {
@@ -314,7 +328,7 @@ impl WrittenFault {
 
 impl Action {
     fn is_about_links(&self) -> bool {
-        matches!(self, Self::NoLink | Self::LinkInRespData | Self::Link(_))
+        matches!(self, Self::Poll(PollFault::NoLink | PollFault::LinkInRespData | PollFault::Link(_)))
     }
 
     fn suits(&self, on: On) -> bool {
@@ -323,10 +337,8 @@ impl Action {
             Self::Code { .. } => on != On::Download,
             Self::Close(Moment::Half | Moment::Accepted) | Self::Hang(Moment::Accepted) => on == On::Submit,
             Self::Close(Moment::Head | Moment::Body) | Self::Hang(Moment::Head | Moment::Half | Moment::Body) => true,
-            Self::Word(_) | Self::NoLink | Self::LinkInRespData | Self::Link(_) => on == On::Poll,
-            Self::Expired | Self::Length(_) | Self::IgnoreRange | Self::Drip(_) | Self::NewEtag | Self::Gzip => {
-                on == On::Download
-            }
+            Self::Poll(_) => on == On::Poll,
+            Self::Download(_) => on == On::Download,
         }
     }
 }
@@ -407,17 +419,17 @@ impl Fates {
                 status(429, Page::Empty),
                 Action::Close(Moment::Head),
                 Action::Cut(20),
-                Action::Word("post_processing".to_owned()),
-                Action::NoLink,
-                Action::LinkInRespData,
+                Action::Poll(PollFault::Word("post_processing".to_owned())),
+                Action::Poll(PollFault::NoLink),
+                Action::Poll(PollFault::LinkInRespData),
                 Action::Wait,
             ],
             On::Download => vec![
                 Action::Cut(self.chance.u64(1..20_000)),
-                Action::Length(1000),
-                Action::Expired,
-                Action::IgnoreRange,
-                Action::NewEtag,
+                Action::Download(DownloadFault::Length(1000)),
+                Action::Download(DownloadFault::Expired),
+                Action::Download(DownloadFault::IgnoreRange),
+                Action::Download(DownloadFault::NewEtag),
                 status(200, Page::Html),
                 status(502, Page::Html),
                 Action::Close(Moment::Head),
@@ -463,7 +475,10 @@ mod tests {
     fn the_first_rule_that_strikes_decides_and_the_others_have_counted() {
         let mut fates = fates("- {on: poll, nth: 1, do: {word: x}}\n- {on: poll, nth: 2, do: {word: y}}");
         let words: Vec<_> = (0..3).map(|_| fates.of_task(On::Poll, "", true).map(|fault| fault.action)).collect();
-        assert_eq!(words, [Some(Action::Word("x".into())), Some(Action::Word("y".into())), None]);
+        assert_eq!(
+            words,
+            [Some(Action::Poll(PollFault::Word("x".into()))), Some(Action::Poll(PollFault::Word("y".into()))), None]
+        );
     }
 
     #[test]
@@ -500,15 +515,15 @@ mod tests {
             ("submit", "{close: accepted}", Action::Close(Moment::Accepted)),
             ("download", "{hang: half}", Action::Hang(Moment::Half)),
             ("download", "{cut: 100}", Action::Cut(100)),
-            ("poll", "{no_link: true}", Action::NoLink),
-            ("poll", "{link_in_resp_data: true}", Action::LinkInRespData),
-            ("poll", "{link: 'http://10.0.0.1/'}", Action::Link("http://10.0.0.1/".into())),
-            ("download", "{expired: true}", Action::Expired),
-            ("download", "{length: -5}", Action::Length(-5)),
-            ("download", "{ignore_range: true}", Action::IgnoreRange),
-            ("download", "{drip: 100, delay: 0.5}", Action::Drip(100)),
-            ("download", "{new_etag: true}", Action::NewEtag),
-            ("download", "{gzip: true}", Action::Gzip),
+            ("poll", "{no_link: true}", Action::Poll(PollFault::NoLink)),
+            ("poll", "{link_in_resp_data: true}", Action::Poll(PollFault::LinkInRespData)),
+            ("poll", "{link: 'http://10.0.0.1/'}", Action::Poll(PollFault::Link("http://10.0.0.1/".into()))),
+            ("download", "{expired: true}", Action::Download(DownloadFault::Expired)),
+            ("download", "{length: -5}", Action::Download(DownloadFault::Length(-5))),
+            ("download", "{ignore_range: true}", Action::Download(DownloadFault::IgnoreRange)),
+            ("download", "{drip: 100, delay: 0.5}", Action::Download(DownloadFault::Drip(100))),
+            ("download", "{new_etag: true}", Action::Download(DownloadFault::NewEtag)),
+            ("download", "{gzip: true}", Action::Download(DownloadFault::Gzip)),
         ];
         for (on, fault, wanted) in cases {
             let script = Script::parse(&format!("- {{on: {on}, do: {fault}}}")).unwrap();

@@ -10,13 +10,16 @@
 
 mod answer;
 mod connection;
+mod download;
 pub mod faults;
 mod film;
 mod link;
+mod poll;
 mod prompt_words;
 mod routes;
 mod sending;
 mod submission;
+mod submit;
 pub mod world;
 
 use std::fmt;

@@ -17,7 +17,7 @@ use super::submission::{Source, Submission};
 use super::{Settings, film};
 
 /// Requests that are remembered.
-const REQUESTS_KEPT: usize = 100_000;
+const REQUESTS_KEPT: usize = 20_000;
 
 /// Breaches that are remembered.
 const VIOLATIONS_KEPT: usize = 1_000;
@@ -171,6 +171,8 @@ pub struct World {
     paid: u64,
     tasks: Vec<Task>,
     numbers: HashMap<String, usize>,
+    /// Tasks that were running at the last submission; all others have ended for good.
+    running: Vec<usize>,
     requests: VecDeque<Request>,
     requests_seen: u64,
     violations: VecDeque<String>,
@@ -203,6 +205,7 @@ impl World {
             paid: 0,
             tasks: Vec::new(),
             numbers: HashMap::new(),
+            running: Vec::new(),
             requests: VecDeque::new(),
             requests_seen: 0,
             violations: VecDeque::new(),
@@ -257,8 +260,7 @@ impl World {
 
     /// The tasks being made now.
     pub fn in_flight(&self) -> usize {
-        // Only the latest can still be running, but a prompt may ask for a long time: so all are looked at.
-        self.tasks.iter().filter(|task| task.is_in_flight()).count()
+        self.running.iter().filter(|index| self.tasks[**index].is_in_flight()).count()
     }
 
     pub(super) fn note_request(&mut self, mut request: Request) -> u64 {
@@ -317,7 +319,8 @@ impl World {
 
     /// Judges a submission that is well formed.
     pub(super) fn submit(&mut self, submission: Submission, settings: &Settings) -> Verdict {
-        let in_flight = self.in_flight();
+        self.running.retain(|index| self.tasks[*index].is_in_flight());
+        let in_flight = self.running.len();
         if settings.concurrency.is_some_and(|limit| in_flight >= limit) {
             return Verdict::Refused(CONCURRENCY_LIMIT);
         }
@@ -346,6 +349,7 @@ impl World {
             finished: false,
         });
         self.numbers.insert(task_id.clone(), index);
+        self.running.push(index);
         self.paid += 1;
         self.in_flight_max = self.in_flight_max.max(in_flight + 1);
         Verdict::Accepted { task_id, answer_lost: words.answer_lost }
