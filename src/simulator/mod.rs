@@ -17,6 +17,7 @@ mod link;
 mod poll;
 mod prompt_words;
 mod routes;
+mod script;
 mod sending;
 mod submission;
 mod submit;
@@ -33,7 +34,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use faults::{Script, ScriptError};
+pub use script::{Script, ScriptError};
 pub use submission::{Picture, Source};
 pub use world::{Request, Status, Task, World};
 
