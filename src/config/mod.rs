@@ -1,4 +1,11 @@
 //! The configuration as it is meant: validated, with absolute paths and real durations.
+//!
+//! - [`layers`] puts the built-in file, the site file, the environment and flags over one another.
+//! - `meaning` turns what was said into a [`Config`], or names every mistake.
+//! - [`listing`] writes it back, for `check`, for the log at start and for telling what a reload changes.
+//! - [`token`] finds the token, which is no part of the configuration and never in its file.
+//!
+//! Environment variables are read nowhere else. A [`Config`] holds no secret, so it may be shown.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,6 +13,16 @@ use std::time::Duration;
 use crate::job::picture;
 
 pub mod layers;
+pub mod listing;
+mod meaning;
+mod reader;
+pub mod token;
+pub mod units;
+mod yaml;
+
+pub use layers::{ConfigError, Effective, Origin, Overrides, load};
+pub use listing::{changes_needing_restart, redacted, settings};
+pub use token::{Token, TokenError, token};
 
 /// Everything the daemon can be told.
 #[derive(Clone, PartialEq, Debug)]

@@ -16,14 +16,18 @@ use uuid::Uuid;
 
 pub mod backoff;
 pub mod business_code;
+pub mod failure;
 pub mod name;
 pub mod picture;
 pub mod plan;
+pub mod report;
 pub mod sidecar;
 pub mod state;
 pub mod video;
 
+pub use failure::{Charged, Failure, Reason, Stage};
 pub use name::{FileName, Folder, PairName};
+pub use state::{Event, Input, InputFile, Job, State};
 
 /// Our own identifier of a job: a UUID of version 7, so that jobs sort by their birth.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -170,7 +170,7 @@ impl fmt::Debug for PairName {
 ///
 /// A longer one loses bytes of the stem (never a part of a UTF-8 character) and gets `~` and `job_short`, the eight
 /// hexadecimal digits of the job, in their place.
-pub fn derived(stem: &FileName, number: u32, suffix: &str, job_short: &str) -> FileName {
+pub fn derived(stem: &FileName, number: u32, suffix: &[u8], job_short: &str) -> FileName {
     let count = if number > 1 { format!(" ({number})") } else { String::new() };
     let full = stem.as_bytes().len() + count.len() + suffix.len();
     let mut bytes = stem.as_bytes().to_vec();
@@ -181,7 +181,7 @@ pub fn derived(stem: &FileName, number: u32, suffix: &str, job_short: &str) -> F
         bytes.extend_from_slice(job_short.as_bytes());
     }
     bytes.extend_from_slice(count.as_bytes());
-    bytes.extend_from_slice(suffix.as_bytes());
+    bytes.extend_from_slice(suffix);
     FileName(bytes)
 }
 
@@ -229,14 +229,14 @@ mod tests {
 
     #[test]
     fn numbers_come_before_the_suffix() {
-        assert_eq!(derived(&name(b"cat"), 1, ".mp4", "00112233").as_bytes(), b"cat.mp4");
-        assert_eq!(derived(&name(b"cat"), 2, ".receipt.yaml", "00112233").as_bytes(), b"cat (2).receipt.yaml");
+        assert_eq!(derived(&name(b"cat"), 1, b".mp4", "00112233").as_bytes(), b"cat.mp4");
+        assert_eq!(derived(&name(b"cat"), 2, b".receipt.yaml", "00112233").as_bytes(), b"cat (2).receipt.yaml");
     }
 
     #[test]
     fn a_long_name_is_cut_between_characters_and_marked() {
         let long = "é".repeat(127);
-        let cut = derived(&name(long.as_bytes()), 3, ".error.yaml", "00112233");
+        let cut = derived(&name(long.as_bytes()), 3, b".error.yaml", "00112233");
         assert!(cut.as_bytes().len() <= NAME_BYTES_MAX);
         let text = std::str::from_utf8(cut.as_bytes()).expect("cut between characters");
         assert!(text.ends_with("é~00112233 (3).error.yaml"), "{text}");

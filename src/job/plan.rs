@@ -1,1 +1,134 @@
-//! To come.
+//! What to do next with a job, decided from the job, the time and the operator's policy alone.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::business_code::{self, BusinessCode, Verdict};
+use super::state::{Job, State};
+use super::{Seed, Task};
+
+/// The operator's wishes, as far as they decide about jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Further paid attempts after a failure that a new seed may cure.
+    pub extra_attempts: u32,
+    /// Whether a job in doubt is submitted again, which may pay twice, instead of being set aside.
+    pub resubmit_in_doubt: bool,
+    /// When a task that the API does not finish is given up.
+    pub give_up_after: Duration,
+}
+
+/// One move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Record the intent, send the request, record what came of it.
+    Submit,
+    /// Ask for the task.
+    Poll,
+    /// Fetch the video to a temporary name.
+    Download,
+    /// Receipt, video, archive.
+    Publish,
+    /// Set aside what is in doubt, or submit it again if the operator wants that.
+    Resolve,
+    /// Pair and report to `error/`.
+    Reject,
+}
+
+/// When to make it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// As soon as there is room.
+    Now(Step),
+    /// Not before an instant.
+    At(Timestamp, Step),
+    /// Whenever an answer is likely.
+    WhenLikely(Step),
+    /// Nothing is left to do.
+    Finished,
+}
+
+/// What is to be done with `job`.
+pub fn next_step(job: &Job) -> Next {
+    match &job.state {
+        State::Queued { not_before: None } => Next::Now(Step::Submit),
+        State::Queued { not_before: Some(at) } => Next::At(*at, Step::Submit),
+        // Only recovery sees this state at rest: a running submission holds its job.
+        State::Submitting | State::InDoubt { .. } => Next::Now(Step::Resolve),
+        State::Submitted { ask_at: Some(at), .. } => Next::At(*at, Step::Poll),
+        State::Submitted { finish: Some(_), ask_at: None, .. } => Next::Now(Step::Poll),
+        State::Submitted { finish: None, ask_at: None, .. } => Next::WhenLikely(Step::Poll),
+        State::Ready { .. } => Next::Now(Step::Download),
+        State::Fetched { .. } => Next::Now(Step::Publish),
+        State::Failing { .. } => Next::Now(Step::Reject),
+        State::Delivered { .. } | State::Failed { .. } => Next::Finished,
+    }
+}
+
+/// What a business code means for a job at a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ruling {
+    /// The job fails.
+    Fail,
+    /// Another attempt with another seed.
+    AnotherAttempt,
+    /// The job is untouched; ask more slowly.
+    SlowDown,
+    /// The job is untouched; fewer tasks at once.
+    Fewer,
+    /// The job is untouched; the account is not let in.
+    PauseAccount,
+    /// The job is untouched; the answer came too early to be believed.
+    AskAgain,
+}
+
+/// How long after its submission a task may be unknown to the API without being lost.
+pub const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(30);
+
+/// What `code`, given to a submission, means.
+pub fn on_submit(job: &Job, code: BusinessCode, policy: &Policy) -> Ruling {
+    match business_code::verdict(code) {
+        Verdict::Reject => Ruling::Fail,
+        // This attempt is not counted yet, hence the 1.
+        Verdict::NewSeed => another_or_fail(job, 1, policy),
+        Verdict::SlowDown => Ruling::SlowDown,
+        Verdict::Fewer => Ruling::Fewer,
+        Verdict::PauseAccount => Ruling::PauseAccount,
+    }
+}
+
+/// What `code`, given to a poll, means. A throttled poll says nothing about the task.
+pub fn on_poll(job: &Job, task: &Task, code: BusinessCode, now: Timestamp, policy: &Policy) -> Ruling {
+    match business_code::verdict(code) {
+        Verdict::Reject if code == BusinessCode::INPUT_INVALID && is_young(task, now) => Ruling::AskAgain,
+        Verdict::Reject => Ruling::Fail,
+        Verdict::NewSeed => another_or_fail(job, 0, policy),
+        Verdict::SlowDown | Verdict::Fewer => Ruling::SlowDown,
+        Verdict::PauseAccount => Ruling::PauseAccount,
+    }
+}
+
+/// Whether the API may not know the task yet.
+pub fn is_young(task: &Task, now: Timestamp) -> bool {
+    age(task, now) < UNKNOWN_AT_FIRST
+}
+
+/// How long ago the task was accepted; zero if the clock was set back since.
+pub fn age(task: &Task, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(task.submitted_at)).unwrap_or(Duration::ZERO)
+}
+
+/// The seed of the next attempt: another one, drawn as `draw`, unless the API chooses.
+pub fn next_seed(seed: Seed, draw: u32) -> Seed {
+    match seed {
+        Seed::Fixed(n) => Seed::Fixed(n),
+        Seed::Drawn(_) => Seed::Drawn(draw),
+        Seed::Api => Seed::Api,
+    }
+}
+
+fn another_or_fail(job: &Job, uncounted: u32, policy: &Policy) -> Ruling {
+    let may_differ = job.request.as_ref().is_some_and(|request| request.seed.may_change());
+    if may_differ && job.attempts + uncounted <= policy.extra_attempts { Ruling::AnotherAttempt } else { Ruling::Fail }
+}

@@ -1,1 +1,339 @@
-//! To come.
+//! The ledger's one writer and its readers, over rusqlite.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Change, Counts, DURATIONS_MAX, Memory, OpenError, WriteError, record};
+use crate::job::{Job, JobId};
+
+/// The schema this program writes.
+const SCHEMA: i64 = 1;
+
+/// The step from schema `n` to `n + 1` at index `n`.
+const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("migrations/1.sql")];
+
+/// Calls that may wait for the writer. Above that the callers wait themselves: memory stays bounded.
+const WAITING_MAX: usize = 4096;
+
+/// Calls that are committed together at most, so that the first one does not wait for ever.
+const BATCH_MAX: usize = 1024;
+
+/// How long a connection waits for another program's lock, such as a backup's.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The writing end. Cheap to clone; the thread ends when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    calls: mpsc::Sender<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    changes: Vec<Change>,
+    answer: oneshot::Sender<Result<(), WriteError>>,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, makes it if it is missing, brings it to this program's schema, and reads what the daemon
+    /// has to know. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a file that cannot be read is left as it is.
+    pub fn open(path: &Path) -> Result<(Self, Memory), OpenError> {
+        let unreadable = |source| OpenError::Unreadable { path: path.to_owned(), source };
+        let mut connection = Connection::open(path).map_err(unreadable)?;
+        prepare(&mut connection).map_err(unreadable)?;
+        migrate(&mut connection, path)?;
+        let memory = remember(&connection)
+            .map_err(|error| OpenError::Damaged { path: path.to_owned(), what: error.to_string() })?;
+        let (calls, waiting) = mpsc::channel(WAITING_MAX);
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || write_all(connection, waiting))
+            .map_err(OpenError::Thread)?;
+        Ok((Self { calls }, memory))
+    }
+
+    /// Writes all of `changes` or none; returns when they are on disk.
+    ///
+    /// # Errors
+    /// [`WriteError`]; then nothing of it was written.
+    pub async fn write(&self, changes: Vec<Change>) -> Result<(), WriteError> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.send(Call { changes, answer }).await.map_err(|_| WriteError::Closed)?;
+        answered.await.map_err(|_| WriteError::Closed)?
+    }
+}
+
+/// A connection that only reads. Works while the daemon runs and while it does not.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens the ledger at `path` for reading; `None` if there is none yet. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is one that cannot be read.
+    pub fn open(path: &Path) -> Result<Option<Self>, OpenError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let unreadable = |source| OpenError::Unreadable { path: path.to_owned(), source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(unreadable)?;
+        connection.busy_timeout(BUSY).map_err(unreadable)?;
+        let found = schema(&connection).map_err(unreadable)?;
+        if found > SCHEMA {
+            return Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA });
+        }
+        Ok((found > 0).then_some(Self { connection }))
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn job(&self, id: JobId) -> rusqlite::Result<Option<Job>> {
+        let sql = format!("-- one job\nSELECT {} FROM job WHERE job = ?1", record::COLUMNS);
+        self.connection.prepare_cached(&sql)?.query_row([id.to_string()], record::read).optional()
+    }
+
+    /// Every job that is not final, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn live(&self) -> rusqlite::Result<Vec<Job>> {
+        live(&self.connection)
+    }
+
+    /// Jobs by state; those that failed in doubt are counted as `in_doubt`, not as `failed`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn counts(&self) -> rusqlite::Result<Counts> {
+        let mut statement = self.connection.prepare_cached(
+            "-- count jobs by state
+            SELECT CASE WHEN reason = 'in_doubt' THEN 'in_doubt' ELSE state END, count(*) FROM job GROUP BY 1",
+        )?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
+    /// How many jobs were delivered and failed since an instant.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn finished_since(&self, since: Timestamp) -> rusqlite::Result<(u64, u64)> {
+        self.connection
+            .prepare_cached(
+                "-- count jobs that ended since an instant
+                SELECT count(*) FILTER (WHERE state = 'delivered'), count(*) FILTER (WHERE state = 'failed')
+                FROM job WHERE since >= ?1",
+            )?
+            .query_row([since.as_millisecond()], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// A small fact, JSON.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn fact(&self, name: &str) -> rusqlite::Result<Option<String>> {
+        fact(&self.connection, name)
+    }
+}
+
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn schema(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let unreadable = |source| OpenError::Unreadable { path: PathBuf::from(path), source };
+    let found = schema(connection).map_err(unreadable)?;
+    let Some(missing) = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..)) else {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA });
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unreadable)?;
+    for step in missing {
+        transaction.execute_batch(step).map_err(unreadable)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA).map_err(unreadable)?;
+    transaction.commit().map_err(unreadable)
+}
+
+fn remember(connection: &Connection) -> rusqlite::Result<Memory> {
+    let spending = connection
+        .prepare("-- reservations, oldest first\nSELECT job, send, reserved_at FROM spending ORDER BY reserved_at")?
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .filter_map(|(job, send, at)| Some((JobId::parse(&job)?, send, Timestamp::from_millisecond(at).ok()?)))
+        .collect();
+    let durations = connection
+        .prepare("-- durations, oldest first\nSELECT milliseconds FROM duration ORDER BY id")?
+        .query_map([], |row| row.get::<_, u64>(0).map(Duration::from_millis))?
+        .collect::<Result<_, _>>()?;
+    Ok(Memory { live: live(connection)?, spending, durations })
+}
+
+fn live(connection: &Connection) -> rusqlite::Result<Vec<Job>> {
+    let sql = format!(
+        "-- jobs that are not final, oldest first
+        SELECT {} FROM job WHERE state IN
+            ('queued', 'submitting', 'submitted', 'ready', 'fetched', 'in_doubt', 'failing') ORDER BY job",
+        record::COLUMNS
+    );
+    connection.prepare(&sql)?.query_map([], record::read)?.collect()
+}
+
+fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("-- a small fact\nSELECT value FROM fact WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// The writer's thread: takes what waits, commits it in one transaction, answers.
+fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Call>) {
+    let mut batch = Vec::new();
+    while waiting.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let verdicts = commit(&mut connection, &batch);
+        for (call, verdict) in batch.drain(..).zip(verdicts) {
+            // A caller that has gone away does not need the answer; the record stands.
+            drop(call.answer.send(verdict));
+        }
+    }
+}
+
+/// Commits a batch. A call that contradicts the ledger is undone alone; a commit that fails undoes all.
+fn commit(connection: &mut Connection, batch: &[Call]) -> Vec<Result<(), WriteError>> {
+    match try_commit(connection, batch) {
+        Ok(verdicts) => verdicts,
+        Err(error) => {
+            let error = WriteError::Disk(error.to_string());
+            batch.iter().map(|_| Err(error.clone())).collect()
+        }
+    }
+}
+
+fn try_commit(connection: &mut Connection, batch: &[Call]) -> rusqlite::Result<Vec<Result<(), WriteError>>> {
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for call in batch {
+        let savepoint = transaction.savepoint()?;
+        match apply_all(&savepoint, &call.changes) {
+            Ok(None) => {
+                savepoint.commit()?;
+                verdicts.push(Ok(()));
+            }
+            Ok(Some(contradiction)) => {
+                // Dropped, so rolled back.
+                drop(savepoint);
+                verdicts.push(Err(WriteError::Contradiction(contradiction)));
+            }
+            Err(rusqlite::Error::SqliteFailure(error, message))
+                if error.code == rusqlite::ErrorCode::ConstraintViolation =>
+            {
+                drop(savepoint);
+                verdicts.push(Err(WriteError::Contradiction(message.unwrap_or_else(|| error.to_string()))));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    transaction.commit()?;
+    Ok(verdicts)
+}
+
+fn apply_all(connection: &Connection, changes: &[Change]) -> rusqlite::Result<Option<String>> {
+    for change in changes {
+        if let Some(contradiction) = apply(connection, change)? {
+            return Ok(Some(contradiction));
+        }
+    }
+    Ok(None)
+}
+
+/// Applies one change; a contradiction is said in words.
+fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<String>> {
+    match change {
+        Change::Insert(job) => {
+            record::write(&mut connection.prepare_cached(record::INSERT)?, job)?;
+        }
+        Change::Update(job) => {
+            let rows = record::write(&mut connection.prepare_cached(record::UPDATE)?, job)?;
+            if rows != 1 {
+                return Ok(Some(format!("job {} has {rows} live rows, not one", job.id)));
+            }
+        }
+        Change::Delete(job) => {
+            let rows = connection
+                .prepare_cached("-- forget a released job\nDELETE FROM job WHERE job = ?1 AND state = 'queued'")?
+                .execute([job.to_string()])?;
+            if rows != 1 {
+                return Ok(Some(format!("job {job} has {rows} queued rows, not one")));
+            }
+        }
+        Change::Reserve { job, send, at } => {
+            connection
+                .prepare_cached("-- set money aside\nINSERT INTO spending (job, send, reserved_at) VALUES (?1, ?2, ?3)")?
+                .execute((job.to_string(), send, at.as_millisecond()))?;
+        }
+        Change::GiveBack { job, send } => {
+            connection
+                .prepare_cached("-- give money back\nDELETE FROM spending WHERE job = ?1 AND send = ?2")?
+                .execute((job.to_string(), send))?;
+        }
+        Change::Took { duration, at } => {
+            let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 1);
+            connection
+                .prepare_cached("-- remember how long a task took\nINSERT INTO duration (milliseconds, seen_at) VALUES (?1, ?2)")?
+                .execute((milliseconds, at.as_millisecond()))?;
+            connection
+                .prepare_cached("-- keep the newest durations\nDELETE FROM duration WHERE id <= last_insert_rowid() - ?1")?
+                .execute([DURATIONS_MAX])?;
+        }
+        Change::Remember { name, value } => {
+            connection
+                .prepare_cached(
+                    "-- remember a fact
+                    INSERT INTO fact (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                )?
+                .execute((name, value))?;
+        }
+        Change::Prune { jobs_before, spending_before } => {
+            if let Some(before) = jobs_before {
+                connection
+                    .prepare_cached(
+                        "-- forget old finished jobs
+                        DELETE FROM job WHERE since < ?1 AND state IN ('delivered', 'failed')",
+                    )?
+                    .execute([before.as_millisecond()])?;
+            }
+            connection
+                .prepare_cached("-- forget old reservations\nDELETE FROM spending WHERE reserved_at < ?1")?
+                .execute([spending_before.as_millisecond()])?;
+        }
+    }
+    Ok(None)
+}
+
+/// Reservations older than this can be forgotten: no window is longer than a day.
+pub const SPENDING_KEPT: SignedDuration = SignedDuration::from_hours(25);

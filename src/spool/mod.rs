@@ -1,8 +1,248 @@
-//! To come.
+//! The spool: the five folders, what lies in them, and how files get from one to the other.
+//!
+//! The folders are the operator's interface, so everything here can be understood, and mended, with `ls` and `mv`. A rename
+//! is the commit. Each effect can be done again: what was done already is recognised by name, size and hash, and what is
+//! somebody else's is never touched.
+//!
+//! - [`scan`], [`pairing`], [`settle`], [`watch`] and [`judge`] tell what lies in the inbox and whether it is complete.
+//! - [`claim`] takes a pair into `work/`, or gives it back.
+//! - [`finish`] publishes a video, or rejects a pair.
+//! - [`intents`] is the witness beside the ledger.
+//! - [`durable`] is what all of it is made of.
+//!
+//! When an effect is done, and in which order with the ledger's records, is decided in [`crate::daemon`].
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::job::{FileName, Folder, JobId};
+
+pub mod claim;
 pub mod durable;
+pub mod finish;
+pub mod intents;
 pub mod judge;
 pub mod pairing;
 pub mod scan;
 pub mod settle;
 pub mod watch;
+
+use durable::{Dir, FileError, Renamed, own_name};
+
+/// The lock that makes one daemon a root.
+const LOCK: &str = ".lock";
+
+/// The file that is renamed from `work/` to the inbox to see that they are on one mount.
+const PROBE: &str = ".jimengd-probe";
+
+/// Where the folders are and what becomes of delivered pairs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where pairs are dropped.
+    pub inbox: PathBuf,
+    /// What is being made.
+    pub work: PathBuf,
+    /// Where videos appear.
+    pub outbox: PathBuf,
+    /// What failed.
+    pub error: PathBuf,
+    /// The pairs of delivered videos.
+    pub archive: PathBuf,
+    /// Whether a receipt is written beside each video.
+    pub receipt: bool,
+    /// Whether the pair of a delivered video is deleted instead of archived.
+    pub delete_on_success: bool,
+}
+
+/// Why the spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon uses it.
+    #[error("another jimengd already works in {}; one root has one daemon", .0.display())]
+    Busy(PathBuf),
+    /// The inbox and `work/` are on different mounts.
+    #[error(
+        "{} and {} are on different mounts, so a pair cannot be claimed by a rename; put both below one folder that is mounted as a whole (under systemd each ReadWritePaths= is a mount of its own: name their common parent there)",
+        inbox.display(), work.display()
+    )]
+    OtherMount {
+        /// The inbox.
+        inbox: PathBuf,
+        /// The work folder.
+        work: PathBuf,
+    },
+    /// One folder lies in another, so that a result would be taken for input.
+    #[error("{} lies inside {}; the five folders must lie beside each other", inner.display(), outer.display())]
+    Nested {
+        /// The one inside.
+        inner: PathBuf,
+        /// The one around it.
+        outer: PathBuf,
+    },
+    /// A folder cannot be made or used.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The spool, locked for this process.
+#[derive(Debug)]
+pub struct Spool {
+    settings: Settings,
+    work: Dir,
+    /// Held for as long as the spool is: closing it gives the lock back.
+    _lock: File,
+}
+
+impl Spool {
+    /// Makes what is missing, locks `work/`, and proves by a real rename that a pair can be claimed. Blocks.
+    ///
+    /// The inbox is made only if `first_time`: afterwards a missing inbox may be a disk that is not mounted.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing but folders was made.
+    pub fn open(settings: Settings, first_time: bool) -> Result<Self, OpenError> {
+        if first_time {
+            make_folder(&settings.inbox)?;
+        }
+        for folder in [&settings.work, &settings.outbox, &settings.error, &settings.archive] {
+            make_folder(folder)?;
+        }
+        refuse_nested(&settings)?;
+        let work = Dir::open(&settings.work)?;
+        let lock = lock(&work)?;
+        let spool = Self { settings, work, _lock: lock };
+        spool.probe()?;
+        Ok(spool)
+    }
+
+    /// Whether a daemon holds the lock of `work`. Blocks.
+    ///
+    /// # Errors
+    /// The folder or its lock cannot be opened, as when there is none yet.
+    pub fn is_locked(work: &Path) -> Result<bool, FileError> {
+        match lock(&Dir::open(work)?) {
+            Ok(_) => Ok(false),
+            Err(OpenError::Busy(_)) => Ok(true),
+            Err(OpenError::File(error)) => Err(error),
+            Err(OpenError::OtherMount { .. } | OpenError::Nested { .. }) => Ok(false),
+        }
+    }
+
+    /// The folders.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The folder `work/`.
+    pub fn work(&self) -> &Dir {
+        &self.work
+    }
+
+    /// The folder of a job in `work/`.
+    pub fn job_path(&self, job: JobId) -> PathBuf {
+        self.settings.work.join(job.to_string())
+    }
+
+    fn job_dir(&self, job: JobId) -> Result<Option<Dir>, FileError> {
+        let name = job_name(job);
+        if self.work.holds(&name)? { self.work.child(&name).map(Some) } else { Ok(None) }
+    }
+
+    /// The jobs that have a folder in `work/`. Blocks.
+    ///
+    /// # Errors
+    /// `work/` cannot be read.
+    pub fn jobs_in_work(&self) -> Result<Vec<JobId>, FileError> {
+        let names = Dir::open(&self.settings.work)?.names()?;
+        Ok(names.iter().filter_map(|name| JobId::parse(std::str::from_utf8(name.as_bytes()).ok()?)).collect())
+    }
+
+    /// Takes a job's folder away, once its files are elsewhere. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be removed. A folder that still holds somebody's file is left, and logged.
+    pub fn clear_work(&self, job: JobId) -> Result<(), FileError> {
+        let Some(dir) = self.job_dir(job)? else { return Ok(()) };
+        dir.unlink(&own_name(claim::NOTE))?;
+        dir.unlink(&own_name(claim::NOTE_BESIDE))?;
+        let name = job_name(job);
+        if !self.work.remove_child(&name)? {
+            tracing::warn!(job_id = %job, "left {} in place: it holds files that are not ours", dir.path().display());
+        }
+        self.work.sync()
+    }
+
+    fn probe(&self) -> Result<(), OpenError> {
+        let Ok(inbox) = Dir::open(&self.settings.inbox) else {
+            // Not there now; the watch says so, and a claim will find out.
+            return Ok(());
+        };
+        let name = own_name(PROBE);
+        self.work.unlink(&name)?;
+        inbox.unlink(&name)?;
+        self.work.write_new(&name, b"")?;
+        let renamed = self.work.rename(&name, &inbox, &name)?;
+        self.work.unlink(&name)?;
+        inbox.unlink(&name)?;
+        match renamed {
+            Renamed::OtherMount => Err(OpenError::OtherMount {
+                inbox: self.settings.inbox.clone(),
+                work: self.settings.work.clone(),
+            }),
+            Renamed::Moved | Renamed::Taken | Renamed::Gone => Ok(()),
+        }
+    }
+}
+
+/// Makes a folder and those above it; what was made is synced.
+fn make_folder(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let root = Dir::open(Path::new("/"))?;
+    // Below an absolute path there may be links that the administrator set: follow them by opening what exists.
+    let mut existing = path.to_owned();
+    while !existing.is_dir() {
+        if !existing.pop() {
+            break;
+        }
+    }
+    let missing = path.strip_prefix(&existing).unwrap_or(path);
+    let folder = Folder::new(std::os::unix::ffi::OsStrExt::as_bytes(missing.as_os_str())).unwrap_or_default();
+    let start = if existing.as_os_str().is_empty() { root } else { Dir::open(&existing)? };
+    start.make(&folder).map(drop)
+}
+
+fn lock(work: &Dir) -> Result<File, OpenError> {
+    let path = work.path().join(LOCK);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let failed = |doing, errno: rustix::io::Errno| {
+        OpenError::File(FileError { doing, path: path.clone(), source: errno.into() })
+    };
+    let fd = rustix::fs::openat(work.fd(), LOCK, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed("open", e))?;
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(File::from(fd)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Busy(work.path().to_owned())),
+        Err(e) => Err(failed("lock", e)),
+    }
+}
+
+/// Compares the folders as the kernel sees them, so that links and `..` hide nothing.
+fn refuse_nested(settings: &Settings) -> Result<(), OpenError> {
+    let folders = [&settings.inbox, &settings.work, &settings.outbox, &settings.error, &settings.archive];
+    let real: Vec<PathBuf> = folders.iter().map(|path| path.canonicalize().unwrap_or_else(|_| (*path).clone())).collect();
+    for (i, inner) in real.iter().enumerate() {
+        for (j, outer) in real.iter().enumerate() {
+            if i != j && inner.starts_with(outer) {
+                return Err(OpenError::Nested { inner: folders[i].clone(), outer: folders[j].clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn job_name(job: JobId) -> FileName {
+    own_name(&job.to_string())
+}

@@ -1,1 +1,129 @@
-//! To come.
+//! The guard on spending: submissions in the last hour and in the last day.
+//!
+//! Each intent reserves one; what was certainly not accepted is given back. What is in doubt counts as spent.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The window of `per_hour`.
+pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// The window of `per_day`.
+pub const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// The operator's limits; `None`: no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// In the last 60 minutes.
+    pub per_hour: Option<u32>,
+    /// In the last 24 hours.
+    pub per_day: Option<u32>,
+}
+
+/// What was reserved in the last day; `K` tells one intent from another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Budget<K> {
+    limits: Limits,
+    reserved: BTreeSet<(Timestamp, K)>,
+}
+
+impl<K: Ord + Copy> Budget<K> {
+    /// Starts with what was remembered.
+    pub fn new(limits: Limits, remembered: impl IntoIterator<Item = (K, Timestamp)>) -> Self {
+        Self { limits, reserved: remembered.into_iter().map(|(intent, at)| (at, intent)).collect() }
+    }
+
+    /// The operator has set other limits.
+    pub fn set(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Whether another submission may be reserved now.
+    ///
+    /// # Errors
+    /// The instant from which it may.
+    pub fn room(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        self.forget(now);
+        let hour = self.frees_at(self.limits.per_hour, HOUR, now);
+        let day = self.frees_at(self.limits.per_day, DAY, now);
+        match hour.max(day) {
+            Some(at) => Err(at),
+            None => Ok(()),
+        }
+    }
+
+    /// Reserves a submission.
+    pub fn reserve(&mut self, intent: K, at: Timestamp) {
+        self.reserved.insert((at, intent));
+    }
+
+    /// Gives a reservation back.
+    pub fn give_back(&mut self, intent: K) {
+        self.reserved.retain(|(_, reserved)| *reserved != intent);
+    }
+
+    /// Reservations in the last hour and in the last day.
+    pub fn spent(&self, now: Timestamp) -> (usize, usize) {
+        let within = |window: SignedDuration| self.reserved.iter().filter(|(at, _)| now.duration_since(*at) < window).count();
+        (within(HOUR), within(DAY))
+    }
+
+    /// When the window has room again; `None` if it has now. A reservation from the future (the clock was set back) counts.
+    fn frees_at(&self, limit: Option<u32>, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+        let limit = usize::try_from(limit?).unwrap_or(usize::MAX);
+        let within: Vec<Timestamp> =
+            self.reserved.iter().map(|(at, _)| *at).filter(|at| now.duration_since(*at) < window).collect();
+        if within.len() < limit {
+            return None;
+        }
+        // With a limit of zero nothing ever frees it: look again after a window.
+        let blocking = within.len().checked_sub(limit).and_then(|at| within.get(at)).copied().unwrap_or(now);
+        blocking.checked_add(window).ok()
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        self.reserved.retain(|(at, _)| now.duration_since(*at) < DAY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + minutes * 60).expect("in range")
+    }
+
+    #[test]
+    fn a_window_rolls() {
+        let mut budget = Budget::new(Limits { per_hour: Some(2), per_day: None }, []);
+        budget.reserve(1, at(0));
+        assert_eq!(budget.room(at(10)), Ok(()));
+        budget.reserve(2, at(10));
+        assert_eq!(budget.room(at(20)), Err(at(60)));
+        assert_eq!(budget.room(at(60)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_given_back_is_not_spent() {
+        let mut budget = Budget::new(Limits { per_hour: Some(1), per_day: Some(1) }, []);
+        budget.reserve(1, at(0));
+        assert_eq!(budget.room(at(1)), Err(at(24 * 60)));
+        budget.give_back(1);
+        assert_eq!(budget.room(at(1)), Ok(()));
+        assert_eq!(budget.spent(at(1)), (0, 0));
+    }
+
+    #[test]
+    fn a_limit_of_nothing_lets_nothing_through() {
+        let mut budget = Budget::<u8>::new(Limits { per_hour: Some(0), per_day: None }, []);
+        assert_eq!(budget.room(at(0)), Err(at(60)));
+    }
+
+    #[test]
+    fn what_was_remembered_counts() {
+        let mut budget = Budget::new(Limits { per_hour: None, per_day: Some(1) }, [(1, at(0))]);
+        assert_eq!(budget.room(at(23 * 60)), Err(at(24 * 60)));
+    }
+}

@@ -1,1 +1,151 @@
-//! To come.
+//! Requests a second: a token bucket that submissions and polls share.
+//!
+//! The bucket holds one second's worth, at least one request, so that a burst never asks more in a second than twice the rate.
+//! When the API says that it was too often, the rate is halved for a while and then comes back step by step.
+
+use std::time::{Duration, Instant};
+
+/// The rate is not lowered below this part of the configured one.
+const SLOWEST: f64 = 1.0 / 16.0;
+
+/// How long a lowered rate holds before it is doubled again.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// Without a configured limit, a complaint of the API still makes us wait this long.
+const PAUSE_UNLIMITED: Duration = Duration::from_secs(2);
+
+/// The bucket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rate {
+    /// Requests a second as configured; `None`: no limit.
+    configured: Option<f64>,
+    /// The part of it that is used now, 1 at best.
+    part: f64,
+    /// When `part` may be doubled.
+    hold_until: Option<Instant>,
+    /// Nothing is asked before this, because the API said so.
+    closed_until: Option<Instant>,
+    /// Requests that may be made at once, at `counted_at`.
+    tokens: f64,
+    counted_at: Instant,
+}
+
+impl Rate {
+    /// A full bucket of `per_second` requests (`None`: no limit).
+    pub fn new(per_second: Option<f64>, now: Instant) -> Self {
+        Self {
+            configured: per_second,
+            part: 1.0,
+            hold_until: None,
+            closed_until: None,
+            tokens: per_second.map_or(0.0, capacity),
+            counted_at: now,
+        }
+    }
+
+    /// Takes one request out, if there is one.
+    ///
+    /// # Errors
+    /// The instant at which it is worth asking again.
+    pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        if let Some(until) = self.closed_until.filter(|until| *until > now) {
+            return Err(until);
+        }
+        self.closed_until = None;
+        let Some(configured) = self.configured else { return Ok(()) };
+        if self.hold_until.is_some_and(|until| until <= now) {
+            self.part = (self.part * 2.0).min(1.0);
+            self.hold_until = (self.part < 1.0).then_some(now + HOLD);
+        }
+        let rate = configured * self.part;
+        let elapsed = now.saturating_duration_since(self.counted_at).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * rate).min(capacity(configured));
+        self.counted_at = now;
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        // Rounded up a little, so that who comes back then finds a whole request.
+        Err(now + Duration::from_secs_f64((1.0 - self.tokens) / rate) + Duration::from_micros(50))
+    }
+
+    /// The API said that it was too often, and perhaps when to come back.
+    pub fn too_fast(&mut self, retry_after: Option<Duration>, now: Instant) {
+        self.part = (self.part / 2.0).max(SLOWEST);
+        self.hold_until = Some(now + HOLD);
+        let wait = match (retry_after, self.configured) {
+            (Some(wait), _) => wait,
+            (None, Some(configured)) => Duration::from_secs_f64(1.0 / (configured * self.part)),
+            (None, None) => PAUSE_UNLIMITED,
+        };
+        let until = now + wait;
+        self.closed_until = Some(self.closed_until.map_or(until, |earlier| earlier.max(until)));
+        self.tokens = self.tokens.min(1.0);
+    }
+
+    /// The operator has set another rate.
+    pub fn set(&mut self, per_second: Option<f64>, now: Instant) {
+        if self.configured != per_second {
+            *self = Self { closed_until: self.closed_until, ..Self::new(per_second, now) };
+        }
+    }
+}
+
+fn capacity(per_second: f64) -> f64 {
+    per_second.max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(rate: &mut Rate, start: Instant, seconds: u64) -> usize {
+        let end = start + Duration::from_secs(seconds);
+        let mut now = start;
+        let mut taken = 0;
+        while now < end {
+            match rate.take(now) {
+                Ok(()) => taken += 1,
+                Err(later) => now = later,
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn ten_seconds_give_ten_times_the_rate_and_one_bucket() {
+        let start = Instant::now();
+        let taken = run(&mut Rate::new(Some(5.0), start), start, 10);
+        assert!((54..=56).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn less_than_one_a_second_still_asks_once_at_once() {
+        let start = Instant::now();
+        let mut rate = Rate::new(Some(0.5), start);
+        assert_eq!(rate.take(start), Ok(()));
+        let later = rate.take(start).expect_err("the bucket holds one");
+        assert!(later >= start + Duration::from_secs(2) && later < start + Duration::from_secs(3));
+        assert_eq!(rate.take(later), Ok(()));
+    }
+
+    #[test]
+    fn a_complaint_halves_the_rate_and_time_brings_it_back() {
+        let start = Instant::now();
+        let mut rate = Rate::new(Some(4.0), start);
+        rate.too_fast(None, start);
+        let slow = run(&mut rate, start, 50);
+        assert!((95..=101).contains(&slow), "{slow}");
+        let fast = run(&mut rate, start + Duration::from_secs(70), 50);
+        assert!((199..=206).contains(&fast), "{fast}");
+    }
+
+    #[test]
+    fn the_api_s_own_wait_is_kept_even_without_a_limit() {
+        let start = Instant::now();
+        let mut rate = Rate::new(None, start);
+        rate.too_fast(Some(Duration::from_secs(7)), start);
+        assert_eq!(rate.take(start), Err(start + Duration::from_secs(7)));
+        assert_eq!(rate.take(start + Duration::from_secs(7)), Ok(()));
+    }
+}

@@ -1,0 +1,81 @@
+//! Names what is no JPEG or PNG, so that people know what to do about it.
+
+use super::{Outcome, incomplete, jpeg, png, problem};
+
+/// Leading zeros that are taken for room reserved by a copying program; as long as the longest signature we look for.
+const ZERO_HEAD_BYTES: usize = 8;
+
+/// Judges a file that is too short to be, or is not, one of the two kinds, by its first bytes.
+pub(super) fn judge(head: &[u8]) -> Outcome {
+    if head.is_empty() {
+        return incomplete("the file is empty".to_owned());
+    }
+    let filled = &head[..head.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1)];
+    if !filled.is_empty() && (jpeg::SIGNATURE.starts_with(filled) || png::SIGNATURE.starts_with(filled)) {
+        return incomplete(format!("the file stops after {} bytes", filled.len()));
+    }
+    if head.iter().take(ZERO_HEAD_BYTES).all(|&b| b == 0) {
+        return incomplete("the file begins with nothing but zeros".to_owned());
+    }
+    let problem = match seems(head) {
+        Some(kind) => problem(
+            format!("the file is {kind}; the API takes JPEG and PNG only"),
+            "export it as JPEG or PNG (changing the extension is not enough)",
+        ),
+        None => problem(
+            format!("the file is neither a JPEG nor a PNG; it begins with the bytes {}", hexadecimal(head)),
+            "put a JPEG or PNG picture in its place",
+        ),
+    };
+    Outcome::Invalid(problem)
+}
+
+/// What a file that begins like this seems to be.
+fn seems(head: &[u8]) -> Option<&'static str> {
+    let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    let brand = |names: &[&[u8; 4]]| at(4, b"ftyp") && names.iter().any(|name| at(8, name.as_slice()));
+    let text = String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+    let kind = if at(0, b"RIFF") && at(8, b"WEBP") {
+        "a WebP picture"
+    } else if at(0, b"GIF87a") || at(0, b"GIF89a") {
+        "a GIF picture"
+    } else if brand(&[b"avif", b"avis"]) {
+        "an AVIF picture"
+    } else if brand(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"]) {
+        "a HEIC picture, as iPhones make them"
+    } else if at(4, b"ftyp") {
+        "a video (MP4 or QuickTime)"
+    } else if at(0, b"II*\0") || at(0, b"MM\0*") {
+        "a TIFF or camera raw picture"
+    } else if at(0, b"BM") {
+        "a BMP picture"
+    } else if at(0, &[0, 0, 1, 0]) {
+        "an icon (ICO)"
+    } else if at(0, b"\0\0\0\x0CJXL ") || at(0, &[0xFF, 0x0A]) {
+        "a JPEG XL picture"
+    } else if at(0, b"\0\0\0\x0CjP  ") || at(0, &[0xFF, 0x4F, 0xFF, 0x51]) {
+        "a JPEG 2000 picture"
+    } else if at(0, b"8BPS") {
+        "a Photoshop document (PSD)"
+    } else if at(0, b"%PDF-") {
+        "a PDF document"
+    } else if at(0, b"PK\x03\x04") {
+        "a ZIP archive"
+    } else if text.starts_with("<svg") || (text.starts_with("<?xml") && text.contains("<svg")) {
+        "an SVG drawing"
+    } else if text.starts_with("<!doctype html") || text.starts_with("<html") {
+        "a web page (HTML), perhaps an error page saved under a picture's name"
+    } else if text.starts_with("<?xml") {
+        "an XML text"
+    } else if text.starts_with('{') {
+        "a JSON text"
+    } else {
+        return None;
+    };
+    Some(kind)
+}
+
+fn hexadecimal(head: &[u8]) -> String {
+    let bytes: Vec<String> = head.iter().take(ZERO_HEAD_BYTES).map(|b| format!("{b:02X}")).collect();
+    bytes.join(" ")
+}

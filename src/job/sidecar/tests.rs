@@ -1,0 +1,195 @@
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The sidecars of a folder of fixtures by name. Those whose name begins with `alone_` have no picture file.
+fn fixtures(folder: &str) -> Vec<(String, Vec<u8>, bool)> {
+    let folder = root().join(folder);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut found: Vec<_> = entries
+        .map(|entry| {
+            let path = entry.expect("the folder can be listed").path();
+            let name = path.file_stem().and_then(|s| s.to_str()).expect("a fixture's name is text").to_owned();
+            let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let has_picture = !name.starts_with("alone_");
+            (name, bytes, has_picture)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sidecars")
+}
+
+fn assert_as_before(name: &str, shown: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(root());
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, shown));
+}
+
+fn complaints(text: &str) -> Vec<String> {
+    read(text.as_bytes(), true).expect_err(text).iter().map(ToString::to_string).collect()
+}
+
+fn sidecar(text: &str) -> Sidecar {
+    read(text.as_bytes(), true).unwrap_or_else(|problems| panic!("{text}: {problems:?}"))
+}
+
+#[test]
+fn good_sidecars_say_what_they_want() {
+    let mut shown = String::new();
+    for (name, bytes, has_picture) in fixtures("valid") {
+        match read(&bytes, has_picture) {
+            Ok(sidecar) => writeln!(shown, "{name}\n    {sidecar:?}").expect("a String takes all"),
+            Err(problems) => panic!("{name}: {problems:#?}"),
+        }
+    }
+    assert_as_before("valid", &shown);
+}
+
+#[test]
+fn bad_sidecars_are_refused_with_every_complaint() {
+    let mut shown = String::new();
+    for (name, bytes, has_picture) in fixtures("invalid") {
+        let problems = read(&bytes, has_picture).expect_err(&name);
+        assert!(!problems.is_empty(), "{name}");
+        writeln!(shown, "{name}").expect("a String takes all");
+        for problem in problems {
+            assert!(problem.proposal.is_some(), "{name}: {problem}");
+            let problem = Problem { file: Some("cat.yaml".to_owned()), ..problem };
+            writeln!(shown, "    {problem}").expect("a String takes all");
+        }
+    }
+    assert_as_before("invalid", &shown);
+}
+
+#[test]
+fn places_are_the_parsers_own_in_every_style() {
+    let cases = [
+        ("prompt: a\nseed: x\n", 2, 7),
+        ("{prompt: a, seed: x}", 1, 19),
+        ("prompt: 猫😀\n\"seed\":   x\n", 2, 11),
+        ("prompt: |\n  seed: y\n  a\nseed: x\n", 4, 7),
+        ("# seed: y\nprompt: a\n? seed\n: x\n", 3 + 1, 3),
+        ("\u{FEFF}seed: x\r\nprompt: a\r\n", 1, 7),
+        ("{prompt: 猫, seed: x}", 1, 19),
+        ("prompt: 'a\n\n  seed: y'\nseed:\n  x\n", 5, 3),
+        ("prompt: a\u{2028}\u{85} b\nseed: x\n", 2, 7),
+        ("prompt: a\rseed: x\r", 2, 7),
+    ];
+    for (text, line, column) in cases {
+        let problems = read(text.as_bytes(), true).expect_err(text);
+        let places: Vec<_> = problems.iter().map(|p| (p.key.as_deref(), p.line, p.column)).collect();
+        assert_eq!(places, [(Some("seed"), Some(line), Some(column))], "{text}");
+    }
+}
+
+#[test]
+fn complaints_stand_in_the_order_of_the_lines() {
+    let problems = read(b"sed: 1\nseed: x\nprompt:\naspect_ratio: 7\nfps: 1\n", false).expect_err("many mistakes");
+    let lines: Vec<_> = problems.iter().map(|p| p.line).collect();
+    assert_eq!(lines, [Some(1), Some(2), Some(3), Some(4), Some(5), None]);
+}
+
+#[test]
+fn a_flood_of_unknown_keys_is_counted() {
+    let text: String = (0..5000).map(|n| format!("key{n}: 1\n")).collect();
+    let found = complaints(&format!("{text}prompt: A dog\n"));
+    assert_eq!(found.len(), 21);
+    assert_eq!(found[20], "4980 more keys are unknown or repeated; remove them");
+}
+
+#[test]
+fn a_file_over_the_limit_is_not_parsed() {
+    let text = format!("prompt: A dog\n#{}", "x".repeat(BYTES_MAX));
+    assert_eq!(
+        complaints(&text),
+        ["the file has 65551 bytes, a sidecar may have 65536 at most; keep only the keys of a sidecar in it"]
+    );
+    let fits = format!("prompt: A dog\n#{}", "x".repeat(BYTES_MAX - 15));
+    assert_eq!(sidecar(&fits).prompt, "A dog");
+}
+
+#[test]
+fn references_cannot_blow_up_memory() {
+    let long = "x".repeat(20_000);
+    let list = "  - *a\n".repeat(5_000);
+    let keys: String = (0..3_000).map(|n| format!("k{n}: *a\n")).collect();
+    let repeated = "seed: *a\n".repeat(3_000);
+    let laughs = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                  d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\nimage_urls: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nprompt: x\n";
+    for text in [
+        format!("priority: &a {long}\nimage_urls:\n{list}"),
+        format!("priority: &a {long}\n{keys}"),
+        format!("priority: &a {long}\n{repeated}"),
+        laughs.to_owned(),
+    ] {
+        assert!(!complaints(&text).is_empty());
+    }
+}
+
+#[test]
+fn the_request_takes_what_the_sidecar_left_open() {
+    let open = sidecar("prompt: A dog\naspect_ratio: auto\n");
+    let request = open.request(Some((3000, 4000)), 7);
+    assert_eq!((request.aspect_ratio, request.seed), (AspectRatio::R3x4, Seed::Drawn(7)));
+    assert_eq!(open.request(None, 7).aspect_ratio, AspectRatio::R16x9);
+
+    let fixed = sidecar("prompt: A dog\naspect_ratio: 1:1\nseed: 7\n").request(Some((3000, 1000)), 9);
+    assert_eq!((fixed.aspect_ratio, fixed.seed, fixed.image_url), (AspectRatio::R1x1, Seed::Fixed(7), None));
+    assert_eq!(sidecar("prompt: A dog\nseed: -1\n").request(None, 9).seed, Seed::Api);
+
+    let address = read(b"prompt: A dog\nimage_urls: [https://example.com/a.jpg]\n", false).expect("a whole job");
+    assert_eq!(address.request(None, 9).image_url.as_deref(), Some("https://example.com/a.jpg"));
+}
+
+#[test]
+fn the_shipped_example_is_a_good_sidecar() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/example.yaml");
+    let bytes = std::fs::read(&path).expect("the example is shipped");
+    let sidecar = read(&bytes, true).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!(sidecar.aspect_ratio, WantedRatio::Fixed(AspectRatio::R9x16));
+    assert_eq!(sidecar.seed, WantedSeed::Fixed(42));
+}
+
+#[test]
+fn no_address_is_repeated_in_a_complaint_about_it() {
+    let text = "prompt: A dog\nimage_urls: ['https://user:hunter2@example.com/a?sig=hunter2']\n";
+    assert!(complaints(text).iter().all(|found| !found.contains("hunter2")));
+}
+
+proptest! {
+    #[test]
+    fn a_prompt_of_allowed_length_stays_as_it_is(prompt in "[^\\p{C}\\p{Z}]{1,75}( [^\\p{C}\\p{Z}]{1,70})?") {
+        let quoted = serde_json::to_string(&prompt).expect("a text is JSON");
+        prop_assert_eq!(&sidecar(&format!("prompt: {quoted}\n")).prompt, &prompt);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_judged_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), has: bool) {
+        let _judged = read(&bytes, has);
+    }
+
+    #[test]
+    fn arbitrary_lines_are_judged_without_a_panic_and_with_places_in_the_text(
+        text in "((prompt|seed|aspect_ratio|image_urls|x)(: |:)?[-\\[\\]{}&*!|>'\"%@`#, \ta猫😀1:~?]{0,8}\r?\n){0,5}",
+    ) {
+        // The same places, told by the parser's lines: these texts hold no line end that only YAML knows.
+        if let Err(error) = serde_yaml::from_str::<serde_yaml::Value>(&text)
+            && let (Some(own), Some(place)) = (error.location(), place::place_of_error(&text, &error))
+        {
+            prop_assert_eq!((own.line() as u64, own.column() as u64), (place.line, place.column));
+        }
+        for problem in read(text.as_bytes(), true).err().unwrap_or_default() {
+            let lines = text.split('\n').count() as u64;
+            prop_assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem} in {text:?}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! From the bytes of a sidecar to its keys and values, with the place of each.
+//!
+//! What could make the parser slow, or its answer larger than the file, is refused or cut here before it is built: the file's
+//! size, its brackets, and values that nobody has asked for.
+
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+
+use super::place::{Part, Place, at, place_of, place_of_part};
+use super::{BYTES_MAX, Problem, problem, syntax};
+
+/// Opening brackets and braces that a sidecar may have at most; the parser's time grows with their square.
+const BRACKETS_MAX: usize = 256;
+
+/// Unknown and repeated keys that are kept to complain of; the rest are counted.
+const STRAYS_MAX: usize = 20;
+
+/// Characters of a text that is not a prompt which are shown in a complaint.
+const SHOWN_MAX: usize = 60;
+
+/// The shape of a sidecar, for those who have written something else.
+const SHAPE: &str = "write at least a line such as: prompt: A dog runs along the beach";
+
+/// One key of the mapping, in the order of the file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its number in the mapping, from 0.
+    pub(super) number: usize,
+    /// The key, cut to [`SHOWN_MAX`] characters.
+    pub(super) key: String,
+    /// The value of a key that a sidecar knows, where it stands first; anything else is a stray.
+    pub(super) value: Option<Value>,
+}
+
+/// A value as far as a sidecar has a use for it.
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+    /// How many elements, and the first.
+    List(usize, Option<Box<Value>>),
+    Mapping,
+    /// A value with a tag of its own, `!name`.
+    Tagged(String),
+}
+
+/// A sidecar's text and its entries.
+#[derive(Debug)]
+pub(super) struct Text<'a> {
+    text: &'a str,
+    pub(super) entries: Vec<Entry>,
+    /// How many more strays there are than `entries` has.
+    pub(super) more: usize,
+}
+
+impl<'a> Text<'a> {
+    /// Reads the bytes; refuses what is no YAML mapping, or could not be read safely.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Box<Problem>> {
+        let text = decode(bytes)?;
+        let root = RootSeed.deserialize(serde_yaml::Deserializer::from_str(text));
+        match root.map_err(|error| Box::new(syntax::explain(text, &error)))? {
+            Root::Mapping(entries, more) => Ok(Self { text, entries, more }),
+            Root::Empty => Err(Box::new(problem("the file holds nothing", SHAPE))),
+            Root::List => Err(Box::new(problem("the file holds a list instead of keys and values", SHAPE))),
+            Root::Tagged => {
+                Err(Box::new(problem("the file begins with a YAML tag (!…) instead of keys and values", SHAPE)))
+            }
+            Root::Scalar(scalar) => Err(Box::new(syntax::explain_scalar(text, &scalar))),
+        }
+    }
+
+    /// Where the part of the entry of this number begins; `None` if it is not there.
+    pub(super) fn place(&self, entry: usize, part: Part) -> Option<Place> {
+        place_of_part(self.text, entry, part)
+    }
+}
+
+/// The text as it is shown in a complaint: one line, not too long.
+pub(super) fn excerpt(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(SHOWN_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The bytes as text that the parser can take without trouble.
+fn decode(bytes: &[u8]) -> Result<&str, Box<Problem>> {
+    if bytes.len() > BYTES_MAX {
+        let message = format!("the file has {} bytes, a sidecar may have {BYTES_MAX} at most", bytes.len());
+        return Err(Box::new(problem(message, "keep only the keys of a sidecar in it")));
+    }
+    const UTF_8: &str = "save it as UTF-8";
+    let wide = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
+    if wide || matches!(bytes, [0, b, ..] | [b, 0, ..] if *b != 0) {
+        return Err(Box::new(problem("the file is UTF-16 text, as the editor of Windows once saved it", UTF_8)));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let (good, bad) = bytes.split_at(error.valid_up_to());
+        let text = std::str::from_utf8(good).unwrap_or_default();
+        let byte = bad.first().copied().unwrap_or_default();
+        let message = format!("byte {byte:02X} is not UTF-8 text; perhaps the file is in Latin-1 or GBK");
+        Box::new(at(place_of(text, text.len()), problem(message, UTF_8)))
+    })?;
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    // The parser would refuse these too, but without saying where.
+    if let Some((index, c)) = text.char_indices().find(|&(_, c)| !is_allowed(c)) {
+        let message = format!("there is a character U+{:04X} that YAML does not allow", u32::from(c));
+        return Err(Box::new(at(place_of(text, index), problem(message, "remove it"))));
+    }
+    match text.match_indices(['[', '{']).nth(BRACKETS_MAX) {
+        Some((index, _)) => {
+            let message = format!("there are more than {BRACKETS_MAX} opening brackets");
+            let found = problem(message, "keep only the keys of a sidecar in it");
+            Err(Box::new(at(place_of(text, index), found)))
+        }
+        None => Ok(text),
+    }
+}
+
+/// Whether a character may stand in a YAML text (YAML 1.1, section 4.1.1).
+fn is_allowed(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{A0}'..='\u{FEFE}' | '\u{FF00}'..='\u{FFFD}' | '\u{10000}'..)
+}
+
+enum Root {
+    Mapping(Vec<Entry>, usize),
+    Empty,
+    List,
+    Tagged,
+    Scalar(String),
+}
+
+struct RootSeed;
+
+impl<'de> DeserializeSeed<'de> for RootSeed {
+    type Value = Root;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Root, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RootSeed {
+    type Value = Root;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keys and values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Root, A::Error> {
+        let (mut entries, mut strays) = (Vec::<Entry>::new(), 0_usize);
+        let mut number = 0;
+        while let Some(key) = map.next_key_seed(ValueSeed)? {
+            let key = match key {
+                Value::Text(text) => excerpt(&text),
+                other => other.shown(),
+            };
+            let first = super::KEYS.contains(&key.as_str()) && entries.iter().all(|entry| entry.key != key);
+            if first {
+                entries.push(Entry { number, key, value: Some(map.next_value_seed(ValueSeed)?) });
+            } else {
+                // A stray's value is not built: by references it could be much larger than the file.
+                map.next_value::<IgnoredAny>()?;
+                strays += 1;
+                if strays <= STRAYS_MAX {
+                    entries.push(Entry { number, key, value: None });
+                }
+            }
+            number += 1;
+        }
+        Ok(Root::Mapping(entries, strays.saturating_sub(STRAYS_MAX)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Root, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Root::List)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Root, A::Error> {
+        let (IgnoredAny, variant) = data.variant()?;
+        variant.newtype_variant::<IgnoredAny>().map(|_| Root::Tagged)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Root, E> {
+        Ok(Root::Empty)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Root, E> {
+        Ok(Root::Empty)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Root, E> {
+        Ok(Root::Scalar(value.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Root, E> {
+        Ok(Root::Scalar(value.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Root, E> {
+        Ok(Root::Scalar(value.to_string()))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Root, E> {
+        Ok(Root::Scalar(value.to_string()))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Root, E> {
+        Ok(Root::Scalar(value.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Root, E> {
+        Ok(Root::Scalar(value.to_string()))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Root, E> {
+        Ok(Root::Scalar(value.to_owned()))
+    }
+}
+
+impl Value {
+    /// The value in a complaint: what it is, and how it reads if that is short.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Null => "empty".to_owned(),
+            Self::Bool(value) => format!("the value {value}"),
+            Self::Integer(value) => format!("the number {value}"),
+            Self::Float(value) => format!("the number {value}"),
+            Self::Text(text) => format!("the text {:?}", excerpt(text)),
+            Self::List(_, _) => "a list".to_owned(),
+            Self::Mapping => "a mapping of keys and values".to_owned(),
+            Self::Tagged(tag) => format!("a value with the YAML tag !{tag}"),
+        }
+    }
+}
+
+struct ValueSeed;
+
+impl<'de> DeserializeSeed<'de> for ValueSeed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Integer(value.into()))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        Ok(i128::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let first = seq.next_element_seed(ValueSeed)?;
+        let mut count = usize::from(first.is_some());
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Value::List(count, first.map(Box::new)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Mapping)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
+        let (tag, variant) = data.variant::<String>()?;
+        variant.newtype_variant::<IgnoredAny>().map(|_| Value::Tagged(excerpt(&tag)))
+    }
+}

@@ -1,0 +1,362 @@
+//! The two ends of a job: its video is published, or its pair is rejected.
+//!
+//! Publishing: receipt, video, archive. Rejecting: pair, report. Both can be cut off anywhere and done again: what lies under a
+//! final name and is ours (the recorded hash, or a document that names the job) was done already; what is not ours is left
+//! alone, and all the job's files get the next free number. The caller writes that number to the ledger before it goes on.
+
+use std::io::Read;
+
+use sha2::{Digest, Sha256};
+
+use super::Spool;
+use super::claim::{NUMBER_MAX, PICTURE, SIDECAR};
+use super::durable::{Dir, FileError, Renamed, hidden, own_name};
+use crate::job::report;
+use crate::job::state::{Finish, InputFile, Job, Names, Publication, Rejection, Video};
+use crate::job::{Failure, FileName, JobId, PairName, Task};
+
+/// How an end that did not fail went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finished {
+    /// Everything lies where it belongs, and that is durable.
+    Done,
+    /// A name is taken: record this number, then call again.
+    Renumber(u32),
+    /// The temporary video is not there, and neither is the outbox folder that it was written to.
+    VideoLost,
+}
+
+/// A report in `error/` that a pair in the inbox tries again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Earlier {
+    /// The failed job.
+    pub job: JobId,
+    /// The report's name.
+    pub report: FileName,
+}
+
+impl Spool {
+    /// The temporary name of a job's video.
+    pub fn part_name(job: JobId) -> FileName {
+        own_name(&format!(".{job}.part"))
+    }
+
+    /// The outbox folder of a pair, made if it is missing. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be made or opened.
+    pub fn outbox_dir(&self, pair: &PairName) -> Result<Dir, FileError> {
+        Dir::open(&self.settings.outbox)?.make(&pair.folder)
+    }
+
+    /// Syncs a fetched video and its folder; returns the folder's device and inode. Blocks.
+    ///
+    /// # Errors
+    /// The disk fails; the video must be fetched again.
+    pub fn keep_part(&self, job: &Job) -> Result<(u64, u64), FileError> {
+        let dir = self.outbox_dir(&job.pair)?;
+        dir.sync_file(&Self::part_name(job.id))?;
+        dir.sync()?;
+        dir.identity()
+    }
+
+    /// Takes a job's temporary video away. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn drop_part(&self, job: &Job) -> Result<(), FileError> {
+        self.outbox_dir(&job.pair)?.unlink(&Self::part_name(job.id)).map(drop)
+    }
+
+    /// The first number from `least` on under which all names of a delivery are free. Blocks.
+    ///
+    /// # Errors
+    /// The folders cannot be looked at.
+    pub fn number_for_delivery(&self, job: &Job, least: u32) -> Result<u32, FileError> {
+        let outbox = self.outbox_dir(&job.pair)?;
+        let archive = match self.settings.delete_on_success {
+            true => None,
+            false => Some(Dir::open(&self.settings.archive)?.make(&job.pair.folder)?),
+        };
+        first_free(job, least, |names| {
+            let mut free = !outbox.holds(&names.video)? && !outbox.holds(&names.receipt)?;
+            if let Some(archive) = &archive {
+                free = free
+                    && none_holds(archive, names.sidecar.as_ref())?
+                    && none_holds(archive, names.picture.as_ref())?;
+            }
+            Ok(free)
+        })
+    }
+
+    /// The first number from `least` on under which all names of a rejection are free. Blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be looked at.
+    pub fn number_for_rejection(&self, job: &Job, least: u32) -> Result<u32, FileError> {
+        let error = self.error_dir(&job.pair)?;
+        first_free(job, least, |names| {
+            Ok(!error.holds(&names.report)?
+                && none_holds(&error, names.sidecar.as_ref())?
+                && none_holds(&error, names.picture.as_ref())?)
+        })
+    }
+
+    /// Publishes a fetched video: receipt, video, archive; takes the job's folder away. Blocks.
+    ///
+    /// # Errors
+    /// A file operation failed; calling it again goes on where it stopped.
+    pub fn publish(
+        &self,
+        job: &Job,
+        task: &Task,
+        finish: &Finish,
+        video: &Video,
+        publication: &Publication,
+    ) -> Result<Finished, FileError> {
+        let outbox = self.outbox_dir(&job.pair)?;
+        for former in &publication.former {
+            remove_if_ours(&outbox, &job.names(*former).receipt, job.id)?;
+        }
+        let number = publication.number;
+        let names = job.names(number);
+        let fetched = outbox.holds(&publication.temporary)?;
+        if fetched && outbox.holds(&names.video)? {
+            return Ok(Finished::Renumber(self.number_for_delivery(job, number + 1)?));
+        }
+        if !fetched && !self.is_published(&outbox, &names.video, video)? && outbox.identity()? != publication.outbox {
+            return Ok(Finished::VideoLost);
+        }
+        let text = report::receipt(job, task, finish, video, number, publication.delivered_at);
+        if let Some(text) = text.filter(|_| self.settings.receipt && fetched)
+            && !write_document(&outbox, &names.receipt, job.id, &text)?
+        {
+            return Ok(Finished::Renumber(self.number_for_delivery(job, number + 1)?));
+        }
+        match outbox.rename(&publication.temporary, &outbox, &names.video)? {
+            // Gone: it was renamed before a crash, or its user has taken it already.
+            Renamed::Moved | Renamed::Gone => {}
+            Renamed::Taken | Renamed::OtherMount => {
+                return Ok(Finished::Renumber(self.number_for_delivery(job, number + 1)?));
+            }
+        }
+        outbox.sync()?;
+        self.archive(job, number)?;
+        self.clear_work(job.id)?;
+        Ok(Finished::Done)
+    }
+
+    /// Rejects a pair: its files to `error/`, then the report; takes the job's folder away. Blocks.
+    ///
+    /// # Errors
+    /// A file operation failed; calling it again goes on where it stopped.
+    pub fn reject(&self, job: &Job, failure: &Failure, rejection: &Rejection) -> Result<Finished, FileError> {
+        let error = self.error_dir(&job.pair)?;
+        let number = rejection.number;
+        let names = job.names(number);
+        let work = self.job_dir(job.id)?;
+        for (own, input, new) in files(job, &names) {
+            let own = own_name(own);
+            let moved = match &work {
+                Some(work) => work.move_to(&own, &error, new)?,
+                None => Renamed::Gone,
+            };
+            match moved {
+                Renamed::Moved => {}
+                Renamed::Gone => bring_along(&error, job, input, new, &rejection.former)?,
+                Renamed::Taken | Renamed::OtherMount => {
+                    if has_hash(&error, new, &input.sha256)? && work.is_some() {
+                        // A copy from another mount that a crash left on both sides.
+                        work.as_ref().map(|work| work.unlink(&own)).transpose()?;
+                    } else {
+                        return Ok(Finished::Renumber(self.number_for_rejection(job, number + 1)?));
+                    }
+                }
+            }
+        }
+        for former in &rejection.former {
+            remove_if_ours(&error, &job.names(*former).report, job.id)?;
+        }
+        error.sync()?;
+        let text = report::report(job, failure, number, rejection.failed_at);
+        if !write_document(&error, &names.report, job.id, &text)? {
+            return Ok(Finished::Renumber(self.number_for_rejection(job, number + 1)?));
+        }
+        error.sync()?;
+        self.clear_work(job.id)?;
+        Ok(Finished::Done)
+    }
+
+    /// The failed job that a pair tries again: `error/` holds a report under the pair's name, and none of the files that the
+    /// report names lies beside it any more. Blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be looked at.
+    pub fn earlier(&self, pair: &PairName) -> Result<Option<Earlier>, FileError> {
+        let dir = match Dir::open(&self.settings.error)?.descend(&pair.folder) {
+            Ok(dir) => dir,
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let report = crate::job::name::derived(&pair.stem, 1, b".error.yaml", "");
+        let Some(bytes) = dir.read(&report, report::BYTES_MAX)? else { return Ok(None) };
+        let Some(owner) = std::str::from_utf8(&bytes).ok().and_then(report::owner) else { return Ok(None) };
+        let beside = dir.names()?;
+        let still_there = owner.files.iter().any(|file| beside.iter().any(|name| name.to_string() == *file));
+        Ok((!still_there).then_some(Earlier { job: owner.job, report }))
+    }
+
+    /// Takes the report of an earlier job away, once the job that tries it again is recorded. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn forget_report(&self, pair: &PairName, earlier: &Earlier) -> Result<(), FileError> {
+        let dir = self.error_dir(pair)?;
+        remove_if_ours(&dir, &earlier.report, earlier.job)?;
+        dir.sync()
+    }
+
+    fn error_dir(&self, pair: &PairName) -> Result<Dir, FileError> {
+        Dir::open(&self.settings.error)?.make(&pair.folder)
+    }
+
+    fn is_published(&self, outbox: &Dir, name: &FileName, video: &Video) -> Result<bool, FileError> {
+        has_hash(outbox, name, &video.sha256)
+    }
+
+    /// Archives or deletes the pair of a delivered video. Its video is out under `number`: if that is taken in the archive
+    /// since, the archived pair alone gets the next free one, for a video that somebody may already look at is not renamed.
+    fn archive(&self, job: &Job, number: u32) -> Result<(), FileError> {
+        let Some(work) = self.job_dir(job.id)? else { return Ok(()) };
+        if self.settings.delete_on_success {
+            work.unlink(&own_name(PICTURE))?;
+            work.unlink(&own_name(SIDECAR))?;
+            return work.sync();
+        }
+        let archive = Dir::open(&self.settings.archive)?.make(&job.pair.folder)?;
+        let mut number = number;
+        'numbers: while number < NUMBER_MAX {
+            let names = job.names(number);
+            for (own, input, new) in files(job, &names) {
+                let own = own_name(own);
+                match work.move_to(&own, &archive, new)? {
+                    Renamed::Moved | Renamed::Gone => {}
+                    Renamed::Taken | Renamed::OtherMount if has_hash(&archive, new, &input.sha256)? => {
+                        work.unlink(&own)?;
+                    }
+                    Renamed::Taken | Renamed::OtherMount => {
+                        number += 1;
+                        continue 'numbers;
+                    }
+                }
+            }
+            break;
+        }
+        work.sync()
+    }
+}
+
+/// The files of a job with their names in `work/` and under their final names.
+fn files<'a>(
+    job: &'a Job,
+    names: &'a Names,
+) -> impl Iterator<Item = (&'static str, &'a InputFile, &'a FileName)> {
+    let picture = job.input.picture.as_ref().zip(names.picture.as_ref());
+    let sidecar = job.input.sidecar.as_ref().zip(names.sidecar.as_ref());
+    picture
+        .map(|(file, name)| (PICTURE, file, name))
+        .into_iter()
+        .chain(sidecar.map(|(file, name)| (SIDECAR, file, name)))
+}
+
+/// Gives a file that an earlier try moved under a former number its new name.
+fn bring_along(
+    dir: &Dir,
+    job: &Job,
+    input: &InputFile,
+    new: &FileName,
+    former: &[u32],
+) -> Result<(), FileError> {
+    if dir.holds(new)? {
+        return Ok(());
+    }
+    for number in former {
+        let names = job.names(*number);
+        let old = if Some(input) == job.input.sidecar.as_ref() { names.sidecar } else { names.picture };
+        if let Some(old) = old
+            && has_hash(dir, &old, &input.sha256)?
+        {
+            dir.rename(&old, dir, new)?;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn first_free(
+    job: &Job,
+    least: u32,
+    mut free: impl FnMut(&Names) -> Result<bool, FileError>,
+) -> Result<u32, FileError> {
+    for number in least..NUMBER_MAX {
+        if free(&job.names(number))? {
+            return Ok(number);
+        }
+    }
+    Ok(NUMBER_MAX)
+}
+
+fn none_holds(dir: &Dir, name: Option<&FileName>) -> Result<bool, FileError> {
+    name.map_or(Ok(true), |name| dir.holds(name).map(|holds| !holds))
+}
+
+/// Puts a document under its final name, whole and synced; false if the name is taken by something that is not the job's.
+fn write_document(dir: &Dir, name: &FileName, job: JobId, text: &str) -> Result<bool, FileError> {
+    if dir.holds(name)? {
+        return is_ours(dir, name, job);
+    }
+    let beside = hidden(&own_name(&format!("{job}.yaml.part")));
+    dir.unlink(&beside)?;
+    dir.write_new(&beside, text.as_bytes())?;
+    match dir.rename(&beside, dir, name)? {
+        Renamed::Moved => Ok(true),
+        Renamed::Taken | Renamed::Gone | Renamed::OtherMount => {
+            dir.unlink(&beside)?;
+            is_ours(dir, name, job)
+        }
+    }
+}
+
+/// Whether `name` is a report or a receipt of `job`.
+fn is_ours(dir: &Dir, name: &FileName, job: JobId) -> Result<bool, FileError> {
+    let Some(bytes) = dir.read(name, report::BYTES_MAX)? else { return Ok(false) };
+    let owner = std::str::from_utf8(&bytes).ok().and_then(report::owner);
+    Ok(owner.is_some_and(|owner| owner.job == job))
+}
+
+fn remove_if_ours(dir: &Dir, name: &FileName, job: JobId) -> Result<(), FileError> {
+    if is_ours(dir, name, job)? {
+        dir.unlink(name)?;
+    }
+    Ok(())
+}
+
+/// Whether the file `name` is there and has this SHA-256. A thing that is no regular file has none.
+fn has_hash(dir: &Dir, name: &FileName, sha256: &str) -> Result<bool, FileError> {
+    let Ok(Some(mut file)) = dir.open_file(name) else { return Ok(false) };
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let n = file.read(&mut buffer).map_err(|source| FileError {
+            doing: "read",
+            path: dir.path_of(name),
+            source,
+        })?;
+        if n == 0 {
+            break;
+        }
+        hash.update(&buffer[..n]);
+    }
+    let hexadecimal: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(hexadecimal == sha256)
+}

@@ -1,0 +1,142 @@
+//! `work/.intents`: the witness beside the ledger.
+//!
+//! Each submission is announced by a line `<job> <number>`, synced before the request leaves. A ledger that was lost or
+//! restored from a backup cannot then make us pay again: a job whose number here is higher than the ledger's is in doubt.
+//! Lines of many submissions share one sync. A line that a crash cut off does not count; nothing was sent for it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use tokio::sync::{mpsc, oneshot};
+
+use super::durable::{Dir, FileError, own_name};
+use crate::job::JobId;
+
+/// The file's name in `work/`.
+pub const INTENTS: &str = ".intents";
+
+/// Written beside, then renamed.
+const INTENTS_BESIDE: &str = ".intents.new";
+
+/// Bytes that are read at most: a line is 48 bytes or so, so this is a million submissions since the last start.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Announcements that may wait for the writer.
+const WAITING_MAX: usize = 4096;
+
+/// Reads what was announced: the highest number of each job; `None` if there is no such file. Blocks.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(work: &Dir) -> Result<Option<HashMap<JobId, u32>>, FileError> {
+    let Some(bytes) = work.read(&own_name(INTENTS), BYTES_MAX)? else { return Ok(None) };
+    let mut highest = HashMap::new();
+    for line in bytes.split_inclusive(|&b| b == b'\n') {
+        if let Some((job, number)) = parse(line) {
+            let entry = highest.entry(job).or_insert(number);
+            *entry = number.max(*entry);
+        }
+    }
+    Ok(Some(highest))
+}
+
+fn parse(line: &[u8]) -> Option<(JobId, u32)> {
+    let (job, number) = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?.split_once(' ')?;
+    Some((JobId::parse(job)?, number.parse().ok()?))
+}
+
+/// Announces submissions. Cheap to clone; the thread behind it ends when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Intents {
+    lines: mpsc::Sender<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    text: String,
+    answer: oneshot::Sender<Result<(), FileError>>,
+}
+
+impl Intents {
+    /// Rewrites the file to hold `kept` and nothing else, at one instant, and opens it for more. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be written; it is then as it was.
+    pub fn start(work: &Dir, kept: &[(JobId, u32)]) -> Result<Self, FileError> {
+        let text: String = kept.iter().map(|(job, number)| format!("{job} {number}\n")).collect();
+        let name = own_name(INTENTS);
+        work.replace(&name, &own_name(INTENTS_BESIDE), text.as_bytes())?;
+        let path = work.path_of(&name);
+        let failed = |doing, source| FileError { doing, path: path.clone(), source };
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(work.fd(), INTENTS, flags, Mode::empty()).map_err(|e| failed("open", e.into()))?;
+        let (lines, waiting) = mpsc::channel(WAITING_MAX);
+        let file = Appender { file: File::from(fd), bytes: text.len() as u64, path: path.clone() };
+        std::thread::Builder::new()
+            .name("intents".to_owned())
+            .spawn(move || file.run(waiting))
+            .map_err(|e| failed("start the writer of", e))?;
+        Ok(Self { lines })
+    }
+
+    /// Announces that `job` is about to be submitted for the `number`-th time; returns when the line is on disk.
+    ///
+    /// # Errors
+    /// It could not be written: nothing may be sent.
+    pub async fn announce(&self, job: JobId, number: u32) -> Result<(), FileError> {
+        let closed = || FileError {
+            doing: "write (its writer has ended)",
+            path: PathBuf::from(INTENTS),
+            source: io::ErrorKind::BrokenPipe.into(),
+        };
+        let (answer, answered) = oneshot::channel();
+        self.lines.send(Line { text: format!("{job} {number}\n"), answer }).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+struct Appender {
+    file: File,
+    bytes: u64,
+    path: PathBuf,
+}
+
+impl Appender {
+    fn run(mut self, mut waiting: mpsc::Receiver<Line>) {
+        let mut batch = Vec::new();
+        while waiting.blocking_recv_many(&mut batch, WAITING_MAX) > 0 {
+            let text: String = batch.iter().map(|line| line.text.as_str()).collect();
+            let written = self.append(text.as_bytes());
+            for line in batch.drain(..) {
+                let answer = match &written {
+                    Ok(()) => Ok(()),
+                    Err(e) => Err(FileError {
+                        doing: "append to",
+                        path: self.path.clone(),
+                        source: io::Error::new(e.kind(), e.to_string()),
+                    }),
+                };
+                // A caller that has gone away sends nothing; its line does no harm.
+                drop(line.answer.send(answer));
+            }
+        }
+    }
+
+    /// Appends and syncs. What a failed write left behind is cut off, so that the next line starts on a line of its own.
+    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(text).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => {
+                self.bytes += text.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                self.file.set_len(self.bytes)?;
+                Err(error)
+            }
+        }
+    }
+}
