@@ -149,6 +149,28 @@ pub fn judge(picture: Option<File>, sidecar: File, limits: &Limits) -> Result<Ju
     Ok(Judgement { sidecar, picture })
 }
 
+/// Bytes and SHA-256, lower-case hexadecimal, of a file that is not judged.
+///
+/// # Errors
+/// It cannot be read.
+pub fn hash(mut file: File) -> io::Result<(u64, String)> {
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut length = 0;
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => {
+                hash.update(&piece[..count]);
+                length += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((length, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
 fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, JudgeError> {
     const FILE: &str = "sidecar";
     let identity = identity_of(&file, FILE)?;

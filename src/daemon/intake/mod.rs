@@ -288,6 +288,17 @@ impl Intake {
         self.scanned_once && moving == 0 && !looking && !self.hints.any()
     }
 
+    /// Whether everything was scanned at least once since the start.
+    pub fn scanned(&self) -> bool {
+        self.scanned_once
+    }
+
+    /// Whether all that is left in the inbox waits to be taken, or cannot move by itself.
+    pub fn settled(&self) -> bool {
+        let Counts { settling, half: _, ambiguous: _, stuck: _, ready: _, bad, held } = self.index.counts();
+        self.scanned_once && settling + bad + held == 0 && self.scan.is_none() && self.asked.is_empty()
+    }
+
     /// How changes are heard of.
     pub fn watching(&self) -> &Watching {
         &self.watching
