@@ -216,7 +216,7 @@ impl Daemon {
             client,
             policy: policy(&config),
             limits: config.picture,
-            stop: controls.stop.clone(),
+            stop: controls.stop.child_token(),
             unwritten,
             observer: options.observer,
         };
@@ -469,7 +469,7 @@ impl Daemon {
             (Claiming::Job(job), None) => {
                 self.driver.claim_failed(id);
                 self.driver.adopt(*job, now);
-                if self.controls.stop.is_cancelled() {
+                if self.shells.stop.is_cancelled() {
                     self.driver.stop();
                 }
             }
