@@ -1,1 +1,3 @@
-//! To come.
+//! The program as a whole, from outside.
+
+mod commands;
