@@ -21,7 +21,8 @@ mod setup;
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
 
-const LONG_ABOUT: &str = "Check the set-up: the configuration and who set what, the folders, the token, the trust store, the watch limits, free
+/// What `--help` says first.
+pub(super) const LONG_ABOUT: &str = "Check the set-up: the configuration and who set what, the folders, the token, the trust store, the watch limits, free
 space, the clock, the account. With paths: check sidecars and pictures as the inbox would, and say what would be sent.
 Nothing is submitted and nothing is paid.
 
@@ -30,7 +31,6 @@ with the set-up.";
 
 /// Arguments of `jimengd check`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct Check {
     /// Where the configuration is.
     #[command(flatten)]

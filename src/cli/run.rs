@@ -19,7 +19,8 @@ const PROGRESS_WAITING: usize = 4096;
 /// Reloads that may wait: one is enough, for each reads what is there then.
 const RELOADS_WAITING: usize = 4;
 
-const LONG_ABOUT: &str =
+/// What `--help` says first.
+pub(super) const LONG_ABOUT: &str =
     "Run the daemon: watch the inbox, submit each pair once, poll, and write the videos to the outbox.
 
 SIGTERM or SIGINT: stop; what is running goes on at the next start. SIGHUP: read configuration and token again.
@@ -31,7 +32,6 @@ gateway held the rest back.";
 
 /// Arguments of `jimengd run`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct Run {
     /// Where the configuration is.
     #[command(flatten)]

@@ -218,18 +218,19 @@ impl Look {
                 let open = |name| open(place, folder, name);
                 match (open(picture), open(sidecar)) {
                     (Ok(picture), Ok(sidecar)) => self.judge(pair, Some((&paths[0], picture)), (&paths[1], sidecar)),
-                    (picture, sidecar) => {
-                        self.found.problems.extend([picture.err(), sidecar.err()].into_iter().flatten())
-                    }
+                    (picture, sidecar) => self
+                        .found
+                        .problems
+                        .extend([picture.err(), sidecar.err()].into_iter().flatten().map(|problem| *problem)),
                 }
             }
             Grouping::SidecarAlone { sidecar } => match open(place, folder, sidecar) {
                 Ok(file) => self.sidecar_alone(pair, &paths[0], file),
-                Err(problem) => self.found.problems.push(problem),
+                Err(problem) => self.found.problems.push(*problem),
             },
             Grouping::PictureAlone { picture } => match open(place, folder, picture) {
                 Ok(file) => self.picture_alone(&paths[0], file),
-                Err(problem) => self.found.problems.push(problem),
+                Err(problem) => self.found.problems.push(*problem),
             },
             Grouping::Ambiguous { sidecars, .. } => {
                 let names: Vec<String> = grouping.members().iter().map(ToString::to_string).collect();
@@ -399,16 +400,17 @@ impl Found {
     }
 }
 
-fn open(place: &Place, folder: &Folder, name: &FileName) -> Result<File, Problem> {
+fn open(place: &Place, folder: &Folder, name: &FileName) -> Result<File, Box<Problem>> {
     let path = place.path(folder, name);
+    let refused = |problem| Err(Box::new(problem));
     match place.base.open_file(folder, name) {
         Ok(Some(file)) => Ok(file),
-        Ok(None) => Err(complaint(&path, "has gone or changed meanwhile".to_owned(), None)),
+        Ok(None) => refused(complaint(&path, "has gone or changed meanwhile".to_owned(), None)),
         Err(ScanError::Io { source, .. }) => {
             let proposal = "let the daemon's user read it".to_owned();
-            Err(complaint(&path, format!("cannot be read: {source}"), Some(proposal)))
+            refused(complaint(&path, format!("cannot be read: {source}"), Some(proposal)))
         }
-        Err(error @ ScanError::Unavailable { .. }) => Err(complaint(&path, error.to_string(), None)),
+        Err(error @ ScanError::Unavailable { .. }) => refused(complaint(&path, error.to_string(), None)),
     }
 }
 
