@@ -1,1 +1,110 @@
-//! To come.
+//! What can go wrong here besides the API's answers: the set-up, and a download, by what the caller can do about it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why there can be no client with these settings. A person must act.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The address is no address of an API.
+    #[error("api.base_url cannot be used: {why}")]
+    BaseUrl {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The token would travel readable by everyone on the way.
+    #[error(
+        "api.base_url is plain http, so the token would be sent unencrypted; use https, or set api.allow_insecure for a simulator or an in-house gateway"
+    )]
+    Insecure,
+    /// The token is empty or holds bytes that no header can.
+    #[error("the api token is empty or holds characters that cannot be sent")]
+    Token,
+    /// The file of more certificates cannot be read.
+    #[error("api.ca_file {path} cannot be read")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of more certificates holds none.
+    #[error("api.ca_file {path} holds no PEM certificate")]
+    CaFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No TLS: most often there is no trust store (package ca-certificates).
+    #[error("https cannot be set up; is a trust store installed (ca-certificates)?")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// Why a download did not end with a video, by what the caller can do about it. No message holds a link.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The link is not (or no longer) good: ask the API for it anew.
+    #[error("the link is refused with HTTP {http_status}")]
+    Stale {
+        /// 401, 403, 404, 410, or another refusal of the 400s.
+        http_status: u16,
+    },
+    /// The transfer did not come to its end: try again.
+    #[error("the transfer broke off: {message}")]
+    Broken {
+        /// What happened.
+        message: String,
+        /// Whether the next try with the same part goes on where this one ended.
+        resumable: bool,
+        /// `Retry-After`, if it was sent; not capped.
+        retry_after: Option<Duration>,
+    },
+    /// All that the link leads to has come, or was announced, and it is no video.
+    #[error("the link leads to no whole video: {message}")]
+    NotAVideo {
+        /// What it was instead.
+        message: String,
+    },
+    /// The link leads where nothing is fetched from.
+    #[error("the link is not followed: {why}")]
+    Forbidden {
+        /// The rule that forbids it.
+        why: String,
+    },
+    /// Our own disk: by the source's kind, pause (full, read-only) or give up.
+    #[error("{path} cannot be written")]
+    Local {
+        /// The part.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The error and its causes in one line, without the address it happened at.
+pub(super) fn told(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+/// The first cause of this type.
+pub(super) fn cause<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        match next.downcast_ref::<T>() {
+            Some(found) => return Some(found),
+            None => cause = next.source(),
+        }
+    }
+    None
+}

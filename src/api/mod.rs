@@ -3,10 +3,22 @@
 //! This is the only place that knows the vendor's words. What comes out is one of a few answers that say what happened;
 //! what to do about it is decided in [`crate::job`]. Nothing is asked twice here: when to ask again is the driver's business.
 
+pub mod address;
+pub mod client;
 pub mod download;
 pub mod error;
+mod part;
+#[cfg(test)]
+mod raw_server;
+mod said;
 pub mod upload;
 pub mod wire;
+pub mod words;
+
+pub use client::{Balance, Client};
+pub use download::Downloaded;
+pub use error::{DownloadError, SetupError};
+pub use part::Part;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,6 +99,9 @@ pub enum SubmitAnswer {
     Unsent(Refusal),
     /// May have been accepted; nobody can tell.
     InDoubt(Refusal),
+    /// Certainly not accepted: the picture could not be read to its end, or is no longer the file it was. Our disk's problem, not
+    /// the API's.
+    PictureUnreadable(String),
 }
 
 /// What came of a poll.
@@ -122,4 +137,9 @@ pub enum PollAnswer {
     Throttled(Refusal),
     /// No answer, or one of no use: ask again.
     Unreachable(Refusal),
+}
+
+/// Two lowercase digits a byte.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,8 +1,178 @@
-//! To come.
+//! The commands, one file each, and the exit codes that they share.
+//!
+//! Exit codes are those of `sysexits.h`, so that systemd and scripts can tell what to do: each has one meaning, in
+//! [`ExitCode`]. Nothing below this module ends the process.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, ConfigError, Effective, Overrides};
 
 pub mod check;
 pub mod demo;
+pub mod progress;
 pub mod reload;
 pub mod run;
 pub mod simulate;
 pub mod status;
+
+/// How a process ends that was told to stop twice: as if SIGTERM had ended it.
+const ENDED_BY_SIGNAL: i32 = 128 + 15;
+
+/// Turns pictures with YAML sidecars in a folder into videos through the Jimeng image-to-video API.
+#[derive(Debug, Parser)]
+#[command(name = "jimengd", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Try it without a token and without paying: jimengd demo")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: watch the inbox, submit, poll, deliver
+    Run(run::Run),
+    /// Show the whole thing on this machine: simulator and daemon in one process, nothing is paid
+    Demo(demo::Demo),
+    /// Play the API on this machine, to try things out without paying
+    Simulate(simulate::Simulate),
+    /// Check the configuration, the folders and the token; or sidecars and pictures, free of charge
+    Check(check::Check),
+    /// Tell what waits, runs and failed, and why
+    Status(status::Status),
+    /// Have a running daemon read its configuration again, and wait for its word
+    Reload(reload::Reload),
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// The configuration file [default: /etc/jimengd/jimengd.yaml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The folder that holds inbox, work, outbox, archive and error [default: as configured]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Reads the configuration in all its layers.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn load(&self) -> Result<Effective, ConfigError> {
+        config::load(self.config.as_deref(), environment(), &Overrides { root: self.root.clone() })
+    }
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExitCode {
+    /// All went well.
+    Ok,
+    /// The command line is wrong (`EX_USAGE`).
+    Usage,
+    /// A pair, a sidecar or a picture is wrong or failed (`EX_DATAERR`).
+    Data,
+    /// The account or the gateway holds the work back (`EX_UNAVAILABLE`).
+    Unavailable,
+    /// A bug (`EX_SOFTWARE`).
+    Software,
+    /// Files or the ledger cannot be read or written (`EX_IOERR`).
+    Io,
+    /// Another daemon runs on this root (`EX_TEMPFAIL`).
+    Busy,
+    /// There is no usable token (`EX_NOPERM`).
+    NoToken,
+    /// The configuration or the set-up is wrong (`EX_CONFIG`).
+    Config,
+}
+
+impl ExitCode {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Usage => 64,
+            Self::Data => 65,
+            Self::Unavailable => 69,
+            Self::Software => 70,
+            Self::Io => 74,
+            Self::Busy => 75,
+            Self::NoToken => 77,
+            Self::Config => 78,
+        }
+    }
+}
+
+/// A failed command: what to say, and how to end.
+#[derive(Debug)]
+pub struct Failure {
+    /// How to end.
+    pub code: ExitCode,
+    /// What to say, with its causes.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// Says `error` and ends with `code`.
+    pub fn new(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into() }
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// [`Failure`]: what to print on standard error and the exit code.
+pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Simulate(args) => {
+            let stop = stop_on_signals().map_err(|error| Failure::new(ExitCode::Software, error))?;
+            simulate::run(args, stop).await.map_err(|error| Failure::new(ExitCode::Io, error))?;
+            Ok(ExitCode::Ok)
+        }
+        Command::Check(args) => check::run(args).await,
+        Command::Status(args) => status::run(&args),
+        Command::Reload(args) => reload::run(&args).await,
+    }
+}
+
+/// Cancelled at the first SIGTERM or SIGINT. The second one ends the process at once, as if it had never been caught.
+///
+/// # Errors
+/// The signals cannot be caught.
+pub fn stop_on_signals() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if told.is_cancelled() {
+                tracing::warn!("told to stop a second time: ending at once; the next start goes on from here");
+                // Nothing is saved by unwinding: whatever moment this is, recovery knows it.
+                std::process::exit(ENDED_BY_SIGNAL);
+            }
+            told.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// The environment, read here and handed down: nothing below reads it by itself.
+pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}

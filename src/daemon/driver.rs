@@ -1,1 +1,653 @@
-//! To come.
+//! The driver: which job moves next.
+//!
+//! It holds every job that rests between two steps, knows when each is due, and lets it go when there is room: a slot of the
+//! account, a request of the rate, an upload, a transfer. It does nothing itself: [`Driver::next`] says what to start,
+//! [`Driver::absorb`] takes in what came of it. No job rests without a due time or a place in a queue.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::pause::{PauseReason, Pauses};
+use super::step::{News, Stepped};
+use crate::api::Part;
+use crate::config::Config;
+use crate::job::plan::{self, Next, Step};
+use crate::job::state::State;
+use crate::job::{Job, JobId, backoff};
+use crate::spool::durable::Trouble;
+use crate::throttle::budget::{self, Budget};
+use crate::throttle::durations::{Durations, Starting};
+use crate::throttle::rate::Rate;
+use crate::throttle::window::{Learned, Window};
+
+/// Polls under way at once.
+const POLLS_MAX: usize = 64;
+
+/// Publishings, rejections and releases under way at once: they only move files.
+const MOVES_MAX: usize = 16;
+
+/// A finished video that has waited this long for a free transfer stops submissions.
+const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// A task that was accepted no longer ago was not asked about yet.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
+/// So many jobs whose last transfers all failed stop submissions.
+const TRANSFERS_FAILED_MAX: usize = 3;
+
+/// The driver.
+#[derive(Debug)]
+pub struct Driver {
+    limits: Limits,
+    resting: HashMap<JobId, Resting>,
+    due: BinaryHeap<Reverse<(Instant, JobId)>>,
+    /// Jobs in `work/` to be submitted, first come first served.
+    submissions: VecDeque<JobId>,
+    polls: VecDeque<JobId>,
+    downloads: VecDeque<JobId>,
+    moves: VecDeque<(JobId, Move)>,
+    /// Jobs that are in one of the queues.
+    waiting: HashSet<JobId>,
+    running: Steps,
+    /// Jobs that take a slot of the account.
+    flying: HashSet<JobId>,
+    /// Until when jobs in doubt count as in flight.
+    doubtful: Vec<Instant>,
+    failed_transfers: HashSet<JobId>,
+    /// The last request was a submission, so a poll that waits goes first.
+    submitted_last: bool,
+    stopping: bool,
+    /// What the account and the API let us do.
+    pub window: Window,
+    rate: Rate,
+    durations: Durations,
+    budget: Budget<(JobId, u32)>,
+    /// Why nothing is claimed or submitted.
+    pub pauses: Pauses,
+}
+
+/// The operator's limits.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Limits {
+    uploads: usize,
+    downloads: usize,
+    starting: Starting,
+}
+
+#[derive(Debug)]
+struct Resting {
+    job: Job,
+    /// The unfinished transfer.
+    part: Option<Part>,
+    /// Failures of our own side in a row.
+    failures: u32,
+    /// When it came to want what it wants, for what must not wait too long.
+    since: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Running {
+    Submit,
+    Poll,
+    Download,
+    Move,
+}
+
+/// The steps under way, counted.
+#[derive(Debug, Default)]
+struct Steps {
+    by_job: HashMap<JobId, Running>,
+    counts: [usize; 4],
+}
+
+impl Steps {
+    fn begin(&mut self, id: JobId, running: Running) {
+        self.by_job.insert(id, running);
+        self.counts[running as usize] += 1;
+    }
+
+    fn end(&mut self, id: JobId) {
+        if let Some(running) = self.by_job.remove(&id) {
+            self.counts[running as usize] -= 1;
+        }
+    }
+
+    fn has(&self, id: JobId) -> bool {
+        self.by_job.contains_key(&id)
+    }
+
+    fn count(&self, running: Running) -> usize {
+        self.counts[running as usize]
+    }
+}
+
+/// A move of files that needs nothing of the API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Move {
+    Step(Step),
+    Release,
+}
+
+/// What to start.
+#[derive(Debug)]
+pub enum Start {
+    /// Claim the next pair of the inbox as this job and submit it.
+    Claim(JobId),
+    /// A step.
+    Step(Box<Job>, Step, Option<Part>),
+    /// Give a queued job's files back.
+    Release(Box<Job>),
+}
+
+/// How many jobs are where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Tasks in flight, those in doubt included.
+    pub in_flight: usize,
+    /// All jobs that are not final.
+    pub jobs: usize,
+    /// Steps under way.
+    pub running: usize,
+}
+
+impl Driver {
+    /// A driver without jobs.
+    pub fn new(
+        config: &Config,
+        learned: Option<Learned>,
+        durations: impl IntoIterator<Item = Duration>,
+        spent: impl IntoIterator<Item = ((JobId, u32), Timestamp)>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            limits: Limits::of(config),
+            resting: HashMap::new(),
+            due: BinaryHeap::new(),
+            submissions: VecDeque::new(),
+            polls: VecDeque::new(),
+            downloads: VecDeque::new(),
+            moves: VecDeque::new(),
+            waiting: HashSet::new(),
+            running: Steps::default(),
+            flying: HashSet::new(),
+            doubtful: Vec::new(),
+            failed_transfers: HashSet::new(),
+            submitted_last: false,
+            stopping: false,
+            window: Window::new(config.tasks.max, learned),
+            rate: Rate::new(per_second(config), now),
+            durations: Durations::new(durations),
+            budget: Budget::new(spending_limits(config), spent),
+            pauses: Pauses::default(),
+        }
+    }
+
+    /// Takes new settings.
+    pub fn reload(&mut self, config: &Config, now: Instant) {
+        self.limits = Limits::of(config);
+        self.window.set_ceiling(config.tasks.max);
+        self.rate.set(per_second(config), now);
+        self.budget.set(spending_limits(config));
+        self.pauses.probe_now(now);
+        // A task that waits because its account had changed is asked about at once.
+        let waiting: Vec<JobId> =
+            self.resting.iter().filter(|(_, resting)| asks_later(&resting.job)).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.due.push(Reverse((now, id)));
+        }
+    }
+
+    /// Nothing new is started from now on, but for giving back what was claimed and not sent.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.release_unsent();
+    }
+
+    /// How much there is.
+    pub fn load(&self) -> Load {
+        Load {
+            in_flight: self.in_flight(),
+            // What is being claimed runs and does not rest yet.
+            jobs: self.resting.len() + self.running.by_job.keys().filter(|id| !self.resting.contains_key(id)).count(),
+            running: self.running.by_job.len(),
+        }
+    }
+
+    /// Tasks in flight, those in doubt included.
+    pub fn in_flight(&self) -> usize {
+        self.flying.len() + self.doubtful.len()
+    }
+
+    /// Whether every job that is left waits for the account or the gateway.
+    pub fn is_held_by_the_api(&self) -> bool {
+        self.running.by_job.is_empty()
+            && self.moves.is_empty()
+            && self.resting.values().all(|resting| matches!(resting.job.state, State::Queued { .. }))
+    }
+
+    /// Takes in a job: from recovery, or just claimed.
+    pub fn adopt(&mut self, job: Job, now: Instant) {
+        self.rest(job, None, 0, now);
+    }
+
+    /// What to start now, if anything; `pairs` tells whether the inbox has a pair to claim.
+    pub fn next(&mut self, pairs: bool, now: Instant) -> Option<Start> {
+        self.wake(now);
+        if let Some(start) = self.next_move() {
+            return Some(start);
+        }
+        if self.stopping {
+            return None;
+        }
+        if let Some(start) = self.next_download() {
+            return Some(start);
+        }
+        let polls_first = self.submitted_last;
+        if polls_first && let Some(start) = self.next_poll(now) {
+            return Some(start);
+        }
+        if let Some(start) = self.next_submission(pairs, now) {
+            return Some(start);
+        }
+        self.next_poll(now)
+    }
+
+    /// When to look again at the latest, if nothing else happens.
+    pub fn next_due(&mut self, pairs: bool, now: Instant) -> Option<Instant> {
+        let mut due = self.due.peek().map(|Reverse((at, _))| *at);
+        let mut sooner = |at: Option<Instant>| due = due.into_iter().chain(at).min();
+        if self.stopping {
+            return due;
+        }
+        let wants_to_submit = pairs || !self.submissions.is_empty();
+        if wants_to_submit {
+            sooner(self.window.rest_until().filter(|at| *at > now));
+            sooner(self.pauses.next_probe().filter(|at| *at > now));
+            sooner(self.doubtful.iter().min().copied());
+            if self.pauses.has(PauseReason::Budget) || self.pauses.has(PauseReason::LedgerUnwritable) {
+                sooner(Some(now + Duration::from_secs(1)));
+            }
+        }
+        if wants_to_submit || !self.polls.is_empty() {
+            let mut peek = self.rate.clone();
+            sooner(peek.take(now).err());
+        }
+        if let Some(id) = self.downloads.front() {
+            sooner(self.resting.get(id).map(|resting| resting.since + TRANSFER_WAIT_MAX).filter(|at| *at > now));
+        }
+        due
+    }
+
+    /// Whether the disk must be asked for room before the next claim.
+    pub fn wants_to_submit(&self, pairs: bool, now: Instant) -> bool {
+        !self.stopping && (pairs || !self.submissions.is_empty()) && self.window.admits(self.in_flight(), now)
+    }
+
+    /// A claim that [`Start::Claim`] began has ended without a job.
+    pub fn claim_failed(&mut self, id: JobId) {
+        self.running.end(id);
+        self.flying.remove(&id);
+        self.budget.give_back((id, 1));
+    }
+
+    /// A step panicked: its job rests until the next start, which recovers it.
+    pub fn lost(&mut self, id: JobId) {
+        self.running.end(id);
+        self.resting.remove(&id);
+    }
+
+    /// Takes in what came of a step (or of a claim that went on to its submission).
+    pub fn absorb(&mut self, id: JobId, stepped: Stepped, failures: u32, now: Instant) {
+        self.running.end(id);
+        let Stepped { job, news, part, failed, release } = stepped;
+        for news in news {
+            self.learn(id, news, now);
+        }
+        let Some(job) = job else {
+            self.resting.remove(&id);
+            self.flying.remove(&id);
+            return;
+        };
+        if (release || self.stopping || self.pauses.by_the_api()) && may_be_released(&job) {
+            let unreachable_only =
+                self.pauses.has(PauseReason::Gateway) && self.pauses.failures(PauseReason::Gateway) < 3;
+            if release || self.stopping || !unreachable_only {
+                self.resting.insert(id, Resting { job, part: None, failures, since: now });
+                self.count_out(id);
+                self.waiting.insert(id);
+                self.moves.push_back((id, Move::Release));
+                return;
+            }
+        }
+        self.rest(job, part, if failed { failures + 1 } else { 0 }, now);
+    }
+
+    /// A job that is given back takes no slot.
+    fn count_out(&mut self, id: JobId) {
+        self.flying.remove(&id);
+    }
+
+    fn learn(&mut self, id: JobId, news: News, now: Instant) {
+        match news {
+            News::Answered(call) => self.pauses.answered(call),
+            News::Accepted => self.window.accepted(self.in_flight()),
+            News::TooMany => {
+                let others = self.flying.len().saturating_sub(usize::from(self.flying.contains(&id)));
+                let median = self.durations.median(&self.limits.starting);
+                self.window.refused(others, median, now);
+            }
+            News::TooFast(retry_after) => {
+                self.rate.too_fast(retry_after.map(|wait| wait.min(backoff::RETRY_AFTER_MAX)), now);
+            }
+            News::AccountRefused(call, message) => {
+                self.pauses.refuse(PauseReason::Account, call, message, backoff::PROBE, now);
+                self.release_unsent();
+            }
+            News::GatewayRefused(call, message) => {
+                self.pauses.refuse(PauseReason::Gateway, call, message, backoff::PROBE, now);
+                self.release_unsent();
+            }
+            News::Unreachable(call, message) => {
+                self.pauses.refuse(PauseReason::Gateway, call, message, backoff::CONNECTION, now);
+            }
+            News::Took(duration) => self.durations.saw(duration),
+            News::TransferFailed(message) => {
+                self.failed_transfers.insert(id);
+                if self.failed_transfers.len() >= TRANSFERS_FAILED_MAX {
+                    self.pauses.raise(PauseReason::DownloadsBehind, format!("transfers fail: {message}"), None);
+                }
+            }
+            News::TransferDone => {
+                self.failed_transfers.clear();
+                self.pauses.lift(PauseReason::DownloadsBehind);
+                self.disk_works();
+            }
+            News::Disk(trouble, message) => self.disk_trouble(trouble, message),
+            News::GivenBack(send) => self.budget.give_back((id, send)),
+        }
+    }
+
+    /// A folder refuses work.
+    pub fn disk_trouble(&mut self, trouble: Trouble, message: String) {
+        let reason = match trouble {
+            Trouble::DiskFull => PauseReason::DiskFull,
+            Trouble::ReadOnly | Trouble::Vanished | Trouble::Forbidden | Trouble::Failing => PauseReason::ReadOnly,
+        };
+        self.pauses.raise(reason, message, None);
+    }
+
+    /// Files can be written again.
+    pub fn disk_works(&mut self) {
+        self.pauses.lift(PauseReason::ReadOnly);
+    }
+
+    /// Puts a job where it belongs until its next step.
+    fn rest(&mut self, job: Job, part: Option<Part>, failures: u32, now: Instant) {
+        self.count(&job, now);
+        let id = job.id;
+        let next = plan::next_step(&job);
+        let retry = (failures > 0).then(|| now + retry_wait(&job, failures));
+        let at = match next {
+            Next::Finished => {
+                self.resting.remove(&id);
+                self.failed_transfers.remove(&id);
+                return;
+            }
+            Next::Now(_) => retry,
+            Next::At(at, _) => Some(now + until(at)).max(retry),
+            Next::WhenLikely(_) => {
+                let asked = self.resting.get(&id).is_some_and(|before| before.job.state.task() == job.state.task());
+                let age = job.state.task().map(|task| plan::age(task, Timestamp::now()));
+                // Right after the submission there is no age to speak of; a task from an earlier run has one.
+                let age = age.filter(|age| asked || *age > JUST_NOW);
+                let wait = self.durations.wait(age, &self.limits.starting, fastrand::f64());
+                Some(now + wait).max(retry)
+            }
+        };
+        self.resting.insert(id, Resting { job, part, failures, since: now });
+        match at {
+            Some(at) => self.due.push(Reverse((at, id))),
+            None => self.queue(id),
+        }
+    }
+
+    /// A job is due: to the queue of its next step.
+    fn queue(&mut self, id: JobId) {
+        let Some(resting) = self.resting.get(&id) else { return };
+        if self.running.has(id) || !self.waiting.insert(id) {
+            return;
+        }
+        match plan::next_step(&resting.job) {
+            Next::Now(step) | Next::At(_, step) | Next::WhenLikely(step) => match step {
+                Step::Submit => self.submissions.push_back(id),
+                Step::Poll => self.polls.push_back(id),
+                Step::Download => self.downloads.push_back(id),
+                Step::Publish | Step::Resolve | Step::Reject => self.moves.push_back((id, Move::Step(step))),
+            },
+            Next::Finished => {}
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some(Reverse((at, id))) = self.due.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.due.pop();
+            self.queue(id);
+        }
+        self.doubtful.retain(|until| *until > now);
+    }
+
+    fn next_move(&mut self) -> Option<Start> {
+        if self.running.count(Running::Move) >= MOVES_MAX {
+            return None;
+        }
+        while let Some((id, wanted)) = self.moves.pop_front() {
+            if self.stopping && wanted != Move::Release {
+                continue;
+            }
+            if let Some((job, part)) = self.let_go(id, Running::Move) {
+                return Some(match wanted {
+                    Move::Step(step) => Start::Step(Box::new(job), step, part),
+                    Move::Release => Start::Release(Box::new(job)),
+                });
+            }
+        }
+        None
+    }
+
+    fn next_download(&mut self) -> Option<Start> {
+        if self.running.count(Running::Download) >= self.limits.downloads {
+            return None;
+        }
+        while let Some(id) = self.downloads.pop_front() {
+            if let Some((job, part)) = self.let_go(id, Running::Download) {
+                return Some(Start::Step(Box::new(job), Step::Download, part));
+            }
+        }
+        None
+    }
+
+    fn next_poll(&mut self, now: Instant) -> Option<Start> {
+        if self.polls.is_empty() || self.running.count(Running::Poll) >= POLLS_MAX || self.rate.take(now).is_err() {
+            return None;
+        }
+        self.submitted_last = false;
+        while let Some(id) = self.polls.pop_front() {
+            if let Some((job, part)) = self.let_go(id, Running::Poll) {
+                return Some(Start::Step(Box::new(job), Step::Poll, part));
+            }
+        }
+        None
+    }
+
+    fn next_submission(&mut self, pairs: bool, now: Instant) -> Option<Start> {
+        if !pairs && self.submissions.is_empty() {
+            return None;
+        }
+        self.look_at_transfers(now);
+        self.look_at_budget();
+        if !self.pauses.admit_submission(now)
+            || !self.window.admits(self.in_flight(), now)
+            || self.running.count(Running::Submit) >= self.limits.uploads
+            // A probe goes alone.
+            || (self.pauses.by_the_api() && self.running.count(Running::Submit) > 0)
+            || self.rate.take(now).is_err()
+        {
+            return None;
+        }
+        self.submitted_last = true;
+        while let Some(id) = self.submissions.pop_front() {
+            if let Some((job, part)) = self.let_go(id, Running::Submit) {
+                self.flying.insert(id);
+                self.budget.reserve((id, job.sends + 1), Timestamp::now());
+                return Some(Start::Step(Box::new(job), Step::Submit, part));
+            }
+        }
+        if !pairs {
+            return None;
+        }
+        let id = JobId::from_uuid(uuid::Uuid::now_v7());
+        self.running.begin(id, Running::Submit);
+        self.flying.insert(id);
+        self.budget.reserve((id, 1), Timestamp::now());
+        Some(Start::Claim(id))
+    }
+
+    /// Takes a job out of rest, to run.
+    fn let_go(&mut self, id: JobId, running: Running) -> Option<(Job, Option<Part>)> {
+        self.waiting.remove(&id);
+        if self.running.has(id) {
+            return None;
+        }
+        let resting = self.resting.get_mut(&id)?;
+        self.running.begin(id, running);
+        Some((resting.job.clone(), resting.part.take()))
+    }
+
+    /// Failures in a row of a job that runs.
+    pub fn failures(&self, id: JobId) -> u32 {
+        self.resting.get(&id).map_or(0, |resting| resting.failures)
+    }
+
+    /// Keeps account of who takes a slot.
+    fn count(&mut self, job: &Job, now: Instant) {
+        if job.state.is_in_flight() {
+            self.flying.insert(job.id);
+            return;
+        }
+        if self.flying.remove(&job.id) {
+            match &job.state {
+                // A task that may exist takes a slot for as long as tasks take.
+                State::InDoubt { .. } => self.doubtful.push(now + self.durations.median(&self.limits.starting)),
+                State::Ready { .. } | State::Failing { .. } | State::Submitted { .. } => self.window.freed(),
+                State::Queued { .. }
+                | State::Submitting
+                | State::Fetched { .. }
+                | State::Delivered { .. }
+                | State::Failed { .. } => {}
+            }
+        }
+    }
+
+    fn release_unsent(&mut self) {
+        let unsent: Vec<JobId> = self
+            .resting
+            .iter()
+            .filter(|(id, resting)| !self.running.has(**id) && may_be_released(&resting.job))
+            .map(|(id, _)| *id)
+            .collect();
+        self.submissions.clear();
+        let leaving: HashSet<JobId> = self.moves.iter().map(|(id, _)| *id).collect();
+        for id in unsent.into_iter().filter(|id| !leaving.contains(id)) {
+            self.waiting.insert(id);
+            self.moves.push_back((id, Move::Release));
+        }
+        let kept: Vec<JobId> = self
+            .resting
+            .iter()
+            .filter(|(id, resting)| self.waiting.contains(id) && is_kept_in_queue(&resting.job))
+            .map(|(id, _)| *id)
+            .collect();
+        self.submissions.extend(kept);
+    }
+
+    fn look_at_transfers(&mut self, now: Instant) {
+        let waited = self
+            .downloads
+            .front()
+            .and_then(|id| self.resting.get(id))
+            .is_some_and(|resting| now.duration_since(resting.since) >= TRANSFER_WAIT_MAX);
+        if waited {
+            self.pauses.raise(
+                PauseReason::DownloadsBehind,
+                "a finished video waits for a free transfer".to_owned(),
+                None,
+            );
+        } else if self.failed_transfers.len() < TRANSFERS_FAILED_MAX {
+            self.pauses.lift(PauseReason::DownloadsBehind);
+        }
+    }
+
+    fn look_at_budget(&mut self) {
+        match self.budget.room(Timestamp::now()) {
+            Ok(()) => self.pauses.lift(PauseReason::Budget),
+            Err(until) => self.pauses.raise(PauseReason::Budget, "the budget is spent".to_owned(), Some(until)),
+        }
+    }
+}
+
+impl Limits {
+    fn of(config: &Config) -> Self {
+        Self {
+            uploads: config.api.uploads.max(1),
+            downloads: config.api.downloads.max(1),
+            starting: Starting { first: config.poll.first, every: config.poll.every, slowest: config.poll.slowest },
+        }
+    }
+}
+
+/// Only what was never sent goes back: a job that has had an attempt keeps its count by staying.
+fn may_be_released(job: &Job) -> bool {
+    matches!(job.state, State::Queued { .. }) && job.attempts == 0
+}
+
+/// A queued job that has had an attempt waits in `work/`.
+fn is_kept_in_queue(job: &Job) -> bool {
+    matches!(job.state, State::Queued { .. }) && job.attempts > 0
+}
+
+fn asks_later(job: &Job) -> bool {
+    matches!(&job.state, State::Submitted { ask_at: Some(_), .. })
+}
+
+fn retry_wait(job: &Job, failures: u32) -> Duration {
+    let backoff = match &job.state {
+        State::Submitted { .. } => backoff::CONNECTION,
+        State::Ready { .. } => backoff::TRANSFER,
+        State::Queued { .. }
+        | State::Submitting
+        | State::Fetched { .. }
+        | State::Delivered { .. }
+        | State::InDoubt { .. }
+        | State::Failing { .. }
+        | State::Failed { .. } => backoff::DISK,
+    };
+    backoff.wait(failures, fastrand::f64())
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+}
+
+fn per_second(config: &Config) -> Option<f64> {
+    config.api.requests_per_second.map(|rate| f64::from(rate.per_1000_seconds) / 1000.0)
+}
+
+fn spending_limits(config: &Config) -> budget::Limits {
+    budget::Limits { per_hour: config.budget.per_hour, per_day: config.budget.per_day }
+}

@@ -503,9 +503,8 @@ impl Names {
             (stem.clone(), &b""[..])
         };
         let derive = |suffix: &[u8]| name::derived(&base, number, &[middle, suffix].concat(), job_short);
-        let own_suffix = |name: &FileName| {
-            name.as_bytes().strip_prefix(stem.as_bytes()).map(<[u8]>::to_vec).unwrap_or_default()
-        };
+        let own_suffix =
+            |name: &FileName| name.as_bytes().strip_prefix(stem.as_bytes()).map(<[u8]>::to_vec).unwrap_or_default();
         Self {
             video: derive(b".mp4"),
             receipt: derive(b".receipt.yaml"),

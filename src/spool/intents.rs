@@ -82,6 +82,11 @@ impl Intents {
         Ok(Self { lines })
     }
 
+    /// A witness that writes nothing: every announcement fails. For before the real one is started.
+    pub fn closed() -> Self {
+        Self { lines: mpsc::channel(1).0 }
+    }
+
     /// Announces that `job` is about to be submitted for the `number`-th time; returns when the line is on disk.
     ///
     /// # Errors

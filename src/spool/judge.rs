@@ -85,26 +85,36 @@ pub struct Judgement {
     pub picture: Option<PictureFound>,
 }
 
+/// Everything that is wrong with a pair.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Complaints {
+    /// What is wrong with the sidecar.
+    pub sidecar: Vec<Problem>,
+    /// What is wrong with the picture.
+    pub picture: Vec<Problem>,
+}
+
 impl Judgement {
     /// Whether both files show their end. A file may be whole and yet be refused.
     pub fn whole(&self) -> bool {
         self.sidecar.parses && self.picture.as_ref().is_none_or(PictureFound::whole)
     }
 
-    /// The values of a pair that may be sent; else every complaint of both files, the sidecar's first.
+    /// The values of a pair that may be sent; else every complaint about both files.
     ///
     /// # Errors
-    /// The complaints; their `file` is left to the caller. The first list is the sidecar's, the second the picture's.
-    pub fn accepted(&self) -> Result<(&Sidecar, Option<&Picture>), (Vec<Problem>, Vec<Problem>)> {
+    /// The complaints; their `file` is left to the caller.
+    pub fn accepted(&self) -> Result<(&Sidecar, Option<&Picture>), Complaints> {
         let picture = match &self.picture {
             Some(found) => found.accepted().map(Some),
             None => Ok(None),
         };
         match (&self.sidecar.read, picture) {
             (Ok(sidecar), Ok(picture)) => Ok((sidecar, picture)),
-            (sidecar, picture) => {
-                Err((sidecar.as_ref().err().cloned().unwrap_or_default(), picture.err().unwrap_or_default()))
-            }
+            (sidecar, picture) => Err(Complaints {
+                sidecar: sidecar.as_ref().err().cloned().unwrap_or_default(),
+                picture: picture.err().unwrap_or_default(),
+            }),
         }
     }
 }
@@ -137,6 +147,28 @@ pub fn judge(picture: Option<File>, sidecar: File, limits: &Limits) -> Result<Ju
     let picture = picture.map(|file| read_picture(file, limits)).transpose()?;
     let sidecar = read_sidecar(sidecar, has_picture)?;
     Ok(Judgement { sidecar, picture })
+}
+
+/// Bytes and SHA-256, lower-case hexadecimal, of a file that is not judged.
+///
+/// # Errors
+/// It cannot be read.
+pub fn hash(mut file: File) -> io::Result<(u64, String)> {
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut length = 0;
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => {
+                hash.update(&piece[..count]);
+                length += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((length, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, JudgeError> {
@@ -207,11 +239,7 @@ fn identity_of(file: &File, which: &'static str) -> Result<Identity, JudgeError>
 
 fn unchanged(file: &File, before: Identity, read: u64, limit: u64, which: &'static str) -> Result<(), JudgeError> {
     let after = identity_of(file, which)?;
-    if after == before && read == before.size.min(limit) {
-        Ok(())
-    } else {
-        Err(JudgeError::Changed { file: which })
-    }
+    if after == before && read == before.size.min(limit) { Ok(()) } else { Err(JudgeError::Changed { file: which }) }
 }
 
 /// What can be told of a sidecar's text before its values are looked at.

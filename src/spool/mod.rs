@@ -14,6 +14,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
@@ -90,9 +91,9 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Spool {
     settings: Settings,
-    work: Dir,
+    work: Arc<Dir>,
     /// Held for as long as the spool is: closing it gives the lock back.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Spool {
@@ -112,7 +113,7 @@ impl Spool {
         refuse_nested(&settings)?;
         let work = Dir::open(&settings.work)?;
         let lock = lock(&work)?;
-        let spool = Self { settings, work, _lock: lock };
+        let spool = Self { settings, work: Arc::new(work), lock: Arc::new(lock) };
         spool.probe()?;
         Ok(spool)
     }
@@ -128,6 +129,11 @@ impl Spool {
             Err(OpenError::File(error)) => Err(error),
             Err(OpenError::OtherMount { .. } | OpenError::Nested { .. }) => Ok(false),
         }
+    }
+
+    /// The same spool with other settings; the folders must be the same.
+    pub fn with_settings(&self, settings: Settings) -> Self {
+        Self { settings, work: self.work.clone(), lock: self.lock.clone() }
     }
 
     /// The folders.
@@ -187,17 +193,19 @@ impl Spool {
         self.work.unlink(&name)?;
         inbox.unlink(&name)?;
         match renamed {
-            Renamed::OtherMount => Err(OpenError::OtherMount {
-                inbox: self.settings.inbox.clone(),
-                work: self.settings.work.clone(),
-            }),
+            Renamed::OtherMount => {
+                Err(OpenError::OtherMount { inbox: self.settings.inbox.clone(), work: self.settings.work.clone() })
+            }
             Renamed::Moved | Renamed::Taken | Renamed::Gone => Ok(()),
         }
     }
 }
 
-/// Makes a folder and those above it; what was made is synced.
-fn make_folder(path: &Path) -> Result<(), FileError> {
+/// Makes a folder and those above it; what was made is synced. Blocks.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_folder(path: &Path) -> Result<(), FileError> {
     if path.is_dir() {
         return Ok(());
     }
@@ -232,7 +240,8 @@ fn lock(work: &Dir) -> Result<File, OpenError> {
 /// Compares the folders as the kernel sees them, so that links and `..` hide nothing.
 fn refuse_nested(settings: &Settings) -> Result<(), OpenError> {
     let folders = [&settings.inbox, &settings.work, &settings.outbox, &settings.error, &settings.archive];
-    let real: Vec<PathBuf> = folders.iter().map(|path| path.canonicalize().unwrap_or_else(|_| (*path).clone())).collect();
+    let real: Vec<PathBuf> =
+        folders.iter().map(|path| path.canonicalize().unwrap_or_else(|_| (*path).clone())).collect();
     for (i, inner) in real.iter().enumerate() {
         for (j, outer) in real.iter().enumerate() {
             if i != j && inner.starts_with(outer) {

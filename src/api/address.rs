@@ -1,0 +1,245 @@
+//! Where a link may lead: https, and a public address, unless the operator allows otherwise.
+//!
+//! A link comes from outside, and whoever chooses it must not choose what this host talks to inside its own network. A literal
+//! address is checked in the link and in every redirect; a name is checked where it is resolved, on the very addresses that are
+//! then connected to, so a name that changes its mind between two look-ups gains nothing. Behind a proxy the proxy resolves names,
+//! and what it lets through is its operator's decision.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Url, redirect};
+
+/// Redirects that a download follows.
+pub const REDIRECTS_MAX: usize = 5;
+
+/// How far links may lead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// https to public addresses.
+    Public,
+    /// Anything; `api.allow_insecure`.
+    Anywhere,
+}
+
+/// Why a link is not followed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Forbidden {
+    /// Not a URL with a host.
+    #[error("it is not a web address")]
+    Malformed,
+    /// `http` where it is not allowed, or anything that is not the web.
+    #[error("it is not https")]
+    Scheme,
+    /// Name and password in the address.
+    #[error("it holds a user name or a password")]
+    Credentials,
+    /// A private, local or otherwise special address.
+    #[error("it leads to {0}, which is not a public address")]
+    Private(IpAddr),
+}
+
+/// Reads a link that may be followed.
+///
+/// # Errors
+/// The rule that forbids it.
+pub fn allowed(link: &str, reach: Reach) -> Result<Url, Forbidden> {
+    let url = Url::parse(link).map_err(|_| Forbidden::Malformed)?;
+    check(&url, reach)?;
+    Ok(url)
+}
+
+fn check(url: &Url, reach: Reach) -> Result<(), Forbidden> {
+    match (url.scheme(), reach) {
+        ("https", _) | ("http", Reach::Anywhere) => {}
+        (_, Reach::Public | Reach::Anywhere) => return Err(Forbidden::Scheme),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Forbidden::Credentials);
+    }
+    let host = url.host_str().ok_or(Forbidden::Malformed)?;
+    // The parser has turned every notation of an IPv4 address (hexadecimal, one number, …) into the dotted one.
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match (literal, reach) {
+        (Ok(address), Reach::Public) if !is_public(address) => Err(Forbidden::Private(address)),
+        (Ok(_) | Err(_), Reach::Public | Reach::Anywhere) => Ok(()),
+    }
+}
+
+/// Follows a few redirects, each checked like the link itself.
+pub(super) fn redirects(reach: Reach) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| match (check(attempt.url(), reach), attempt.previous().len()) {
+        (Err(forbidden), _) => attempt.error(forbidden),
+        (Ok(()), hops) if hops > REDIRECTS_MAX => attempt.error("too many redirects"),
+        (Ok(()), _) => attempt.follow(),
+    })
+}
+
+/// Resolves names by the system's resolver, and knows public addresses alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PublicNames;
+
+impl Resolve for PublicNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(public_only(found)?)
+        })
+    }
+}
+
+fn public_only(found: Vec<SocketAddr>) -> Result<Addrs, Forbidden> {
+    let (public, private): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| is_public(address.ip()));
+    match (public.is_empty(), private.first()) {
+        (true, Some(address)) => Err(Forbidden::Private(address.ip())),
+        (true, None) | (false, _) => Ok(Box::new(public.into_iter())),
+    }
+}
+
+/// Whether an address is one of the public internet: not private, local, shared, reserved, for documentation, multicast, nor an
+/// IPv6 form of such an IPv4 address (the registries of special-purpose addresses, RFC 6890 and after).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    !matches!(
+        address.octets(),
+        [0 | 10 | 127, ..]
+            | [100, 64..=127, ..]
+            | [169, 254, ..]
+            | [172, 16..=31, ..]
+            | [192, 0, 0 | 2, _]
+            | [192, 88, 99, _]
+            | [192, 168, ..]
+            | [198, 18..=19, ..]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _]
+            | [224..=255, ..]
+    )
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let v4 = |high: u16, low: u16| is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match [a, b, c, d, e, f] {
+        // Mapped, and translated by NAT64: what counts is the IPv4 address inside.
+        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => v4(g, h),
+        // 6to4.
+        [0x2002, high, low, ..] => v4(high, low),
+        // Protocol assignments (Teredo among them), documentation.
+        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [0x2000..=0x3fff, ..] => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        let private = [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::7f00:1",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "fec0::1",
+            "ff02::1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "2001:db8::1",
+            "2001::1",
+            "2002:a00:1::",
+            "100::1",
+            "3fff::1",
+        ];
+        for address in private {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+        }
+        let public = [
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.0.1",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.20.0.1",
+            "223.255.0.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "2002:808:808::",
+            "2001:4860::8888",
+        ];
+        for address in public {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_https_and_a_public_address_only() {
+        let private = |text: &str| Err(Forbidden::Private(text.parse().unwrap()));
+        let cases = [
+            ("https://cdn.example/v?sig=1", Ok(())),
+            ("https://cdn.example:8443/v", Ok(())),
+            ("https://8.8.8.8/v", Ok(())),
+            ("http://cdn.example/v", Err(Forbidden::Scheme)),
+            ("ftp://cdn.example/v", Err(Forbidden::Scheme)),
+            ("file:///etc/passwd", Err(Forbidden::Scheme)),
+            ("https://user:word@cdn.example/v", Err(Forbidden::Credentials)),
+            ("https://127.0.0.1/v", private("127.0.0.1")),
+            ("https://2130706433/v", private("127.0.0.1")),
+            ("https://0x7f.1/v", private("127.0.0.1")),
+            ("https://[::1]:9/v", private("::1")),
+            ("https://[::ffff:a00:1]/v", private("::ffff:10.0.0.1")),
+            ("nonsense", Err(Forbidden::Malformed)),
+        ];
+        for (link, expected) in cases {
+            assert_eq!(allowed(link, Reach::Public).map(|_| ()), expected, "{link}");
+        }
+        assert!(allowed("http://127.0.0.1:1/v", Reach::Anywhere).is_ok());
+        assert_eq!(allowed("file:///etc/passwd", Reach::Anywhere), Err(Forbidden::Scheme));
+    }
+
+    #[test]
+    fn a_name_keeps_its_public_addresses_alone() {
+        let (public, private) = ("8.8.8.8:0".parse().unwrap(), "10.0.0.1:0".parse().unwrap());
+        let kept: Vec<_> = public_only(vec![private, public]).ok().unwrap().collect();
+        assert_eq!(kept, [public]);
+        assert_eq!(public_only(vec![private]).err(), Some(Forbidden::Private("10.0.0.1".parse().unwrap())));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_home_is_not_resolved() {
+        let found = PublicNames.resolve("localhost".parse().unwrap()).await;
+        assert!(matches!(found.err().unwrap().downcast_ref(), Some(Forbidden::Private(_))));
+    }
+}

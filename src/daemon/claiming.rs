@@ -1,0 +1,298 @@
+//! From a pair in the inbox to a job in the ledger.
+//!
+//! The claim is made right before the submission, so that until then the files are their owner's to change. What was judged in
+//! the inbox is judged again in `work/`, where nobody else moves it: only that decides what is sent. A pair that tries an
+//! earlier job again, unedited, goes on with that job's task if the API may still have it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::intake::{Bad, BadReason, PairVerdict, ReadyPair};
+use super::shells::{Shells, StepError, blocking};
+use super::step::{condemned, draw_seed};
+use crate::job::plan::age;
+use crate::job::state::{Event, Input, InputFile, State};
+use crate::job::{Failure, Job, JobId, Problem, Reason, Task};
+use crate::ledger::Reader;
+use crate::spool::claim::{Claim, Claimed};
+use crate::spool::durable::{FileError, Trouble};
+use crate::spool::finish::Earlier;
+use crate::spool::judge::{self, Complaints, JudgeError, Judgement};
+
+/// A task older than this is not asked for again: the API keeps tasks for 12 hours.
+const TASK_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How a claim ended.
+#[derive(Debug)]
+pub enum Claiming {
+    /// The pair is a job now.
+    Job(Box<Job>),
+    /// The pair is in the inbox, for it is not what it was when it was judged.
+    Changed,
+    /// Our own side failed; the pair is in the inbox, or will be put back by recovery.
+    Failed(Option<Trouble>, String),
+}
+
+/// Claims a pair and records its job. Never fails: what went wrong is in the answer.
+pub async fn claim(shells: Arc<Shells>, id: JobId, pair: ReadyPair) -> Claiming {
+    match try_claim(&shells, id, &pair).await {
+        Ok(Some(job)) => Claiming::Job(Box::new(job)),
+        Ok(None) => Claiming::Changed,
+        Err(error) => {
+            let trouble = match &error {
+                StepError::File(error) => Some(error.trouble()),
+                StepError::Ledger(_) | StepError::Illegal(_) | StepError::Bug(_) => None,
+            };
+            Claiming::Failed(trouble, chain(&error))
+        }
+    }
+}
+
+async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Option<Job>, StepError> {
+    let claim = Claim {
+        pair: pair.name.clone(),
+        picture: pair.picture.as_ref().map(|seen| (seen.name.clone(), seen.identity)),
+        sidecar: pair.sidecar.as_ref().map(|seen| (seen.name.clone(), seen.identity)),
+    };
+    let spool = shells.spool.clone();
+    if blocking(move || spool.claim(id, &claim)).await? == Claimed::Changed {
+        return Ok(None);
+    }
+    match take_in(shells, pair, id).await {
+        Ok(Some(job)) => Ok(Some(job)),
+        Ok(None) => {
+            put_back(shells, id).await?;
+            Ok(None)
+        }
+        Err(error) => {
+            // The row may be there or not: only without one do the files go back now, else recovery decides.
+            let path = shells.ledger_path.clone();
+            let known =
+                blocking(move || Reader::open(&path).ok().flatten().and_then(|reader| reader.job(id).ok().flatten()));
+            if known.await.is_none() {
+                put_back(shells, id).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn put_back(shells: &Shells, id: JobId) -> Result<(), FileError> {
+    let spool = shells.spool.clone();
+    blocking(move || spool.put_back(id)).await
+}
+
+/// Judges what was claimed and records the job; `None` if it is not what was judged in the inbox.
+async fn take_in(shells: &Shells, pair: &ReadyPair, id: JobId) -> Result<Option<Job>, StepError> {
+    let judged = judge_claimed(shells, id).await?;
+    let Some(judged) = judged else { return Ok(None) };
+    let earlier = {
+        let (spool, name) = (shells.spool.clone(), pair.name.clone());
+        blocking(move || spool.earlier(&name)).await?
+    };
+    let (job, failure) = new_job(pair, id, &judged, earlier.as_ref().map(|earlier| earlier.job));
+    let job = match failure {
+        Some(failure) => {
+            let event = condemned(shells, &job, failure).await?;
+            shells.insert(job.on(event, Timestamp::now())?).await?
+        }
+        None => match resumable(shells, &job, earlier.as_ref()).await {
+            Some((task, attempts)) => {
+                tracing::info!(
+                    job_id = %id, pair = %job.pair, task_id = %task.task_id,
+                    "{}: tried again unedited, going on with its task, which is not paid again", job.pair
+                );
+                let state = State::Submitted { task, finish: None, ask_at: None };
+                shells.insert(Job { state, attempts, ..job }).await?
+            }
+            None => shells.insert(job).await?,
+        },
+    };
+    if let Some(earlier) = earlier {
+        let (spool, name) = (shells.spool.clone(), pair.name.clone());
+        blocking(move || spool.forget_report(&name, &earlier)).await?;
+    }
+    Ok(Some(job))
+}
+
+/// What lies in a job's folder.
+pub struct Judged {
+    /// The judgement of a pair; `None` where there is no sidecar.
+    pub judgement: Option<Judgement>,
+    /// The picture's size and hash where there is no judgement.
+    pub lone_picture: Option<(u64, String)>,
+}
+
+/// Judges the files in a job's folder; `None` if they are still being changed.
+pub async fn judge_claimed(shells: &Shells, id: JobId) -> Result<Option<Judged>, StepError> {
+    let (spool, limits) = (shells.spool.clone(), shells.limits);
+    let path = shells.spool.job_path(id);
+    blocking(move || {
+        let broken = |source| StepError::File(FileError { doing: "read", path: path.clone(), source });
+        let (picture, sidecar) = spool.open_claimed(id)?;
+        match (picture, sidecar) {
+            (picture, Some(sidecar)) => match judge::judge(picture, sidecar, &limits) {
+                Ok(judgement) => Ok(Some(Judged { judgement: Some(judgement), lone_picture: None })),
+                Err(JudgeError::Changed { .. }) => Ok(None),
+                Err(JudgeError::Io { source, .. }) => Err(broken(source)),
+            },
+            (Some(picture), None) => {
+                let found = judge::hash(picture).map_err(broken)?;
+                Ok(Some(Judged { judgement: None, lone_picture: Some(found) }))
+            }
+            (None, None) => Ok(None),
+        }
+    })
+    .await
+}
+
+/// The job of a claimed pair, and the failure to reject it with, if it must be.
+pub fn new_job(pair: &ReadyPair, id: JobId, judged: &Judged, earlier: Option<JobId>) -> (Job, Option<Failure>) {
+    let now = Timestamp::now();
+    let judgement = judged.judgement.as_ref();
+    let picture_file = judgement.and_then(|judgement| judgement.picture.as_ref());
+    let accepted = judgement.map(Judgement::accepted);
+    let shown = match &accepted {
+        Some(Ok((_, picture))) => picture.map(|picture| (picture.width, picture.height)),
+        Some(Err(_)) | None => None,
+    };
+    let (request, priority) = match &accepted {
+        Some(Ok((sidecar, _))) => (Some(sidecar.request(shown, draw_seed())), sidecar.priority),
+        Some(Err(_)) | None => (None, 0),
+    };
+    let failure = match (&pair.verdict, accepted) {
+        // What the inbox has waited for in vain stays so, even if the files alone would do.
+        (PairVerdict::Bad(bad), accepted) => Some(bad_failure(bad, accepted.and_then(Result::err), pair)),
+        (PairVerdict::Good { .. }, Some(Err(problems))) => {
+            let reason =
+                if problems.sidecar.is_empty() { BadReason::InvalidPicture } else { BadReason::InvalidSidecar };
+            Some(bad_failure(&Bad { reason, problems: Vec::new() }, Some(problems), pair))
+        }
+        (PairVerdict::Good { .. }, Some(Ok(_)) | None) => None,
+    };
+    let picture = pair.picture.as_ref().map(|seen| InputFile {
+        name: seen.name.clone(),
+        bytes: seen.identity.size,
+        sha256: match (picture_file, &judged.lone_picture) {
+            (Some(found), _) => hexadecimal(&found.sha256),
+            (None, Some((_, sha256))) => sha256.clone(),
+            (None, None) => String::new(),
+        },
+    });
+    let sidecar = pair.sidecar.as_ref().map(|seen| InputFile {
+        name: seen.name.clone(),
+        bytes: seen.identity.size,
+        sha256: judgement.map(|judgement| hexadecimal(&judgement.sidecar.sha256)).unwrap_or_default(),
+    });
+    let job = Job {
+        id,
+        pair: pair.name.clone(),
+        input: Input { sidecar, picture, shown },
+        request,
+        priority,
+        earlier,
+        claimed_at: now,
+        sends: 0,
+        attempts: 0,
+        state: State::Queued { not_before: None },
+        since: now,
+    };
+    (job, failure)
+}
+
+fn bad_failure(bad: &Bad, found: Option<Complaints>, pair: &ReadyPair) -> Failure {
+    let reason = match bad.reason {
+        BadReason::InvalidSidecar => Reason::InvalidSidecar,
+        BadReason::InvalidPicture => Reason::InvalidPicture,
+        BadReason::AmbiguousPair => Reason::AmbiguousPair,
+        BadReason::Orphan => Reason::Orphan,
+    };
+    let mut problems = bad.problems.clone();
+    if let Some(Complaints { sidecar: of_sidecar, picture: of_picture }) = found.filter(|_| problems.is_empty()) {
+        let named = |problems: Vec<Problem>, file: Option<String>| {
+            problems.into_iter().map(move |problem| Problem { file: file.clone(), ..problem })
+        };
+        problems.extend(named(of_sidecar, pair.sidecar.as_ref().map(|seen| seen.name.to_string())));
+        problems.extend(named(of_picture, pair.picture.as_ref().map(|seen| seen.name.to_string())));
+    }
+    let message = match problems.as_slice() {
+        [] => reason.label().replace('_', " "),
+        [first] => first.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    };
+    Failure::unread(reason, message, problems)
+}
+
+/// The task of the earlier job, with its attempts, if this pair is that one unedited and the API may still have the task.
+async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Option<(Task, u32)> {
+    let id = earlier?.job;
+    let path = shells.ledger_path.clone();
+    let found = blocking(move || Reader::open(&path).ok().flatten().and_then(|reader| reader.job(id).ok().flatten()));
+    let before = found.await?;
+    let State::Failed { failure: Failure { reason, task: Some(task), .. } } = &before.state else { return None };
+    let ended_there = match reason {
+        // The API itself has ended it.
+        Reason::Business(_) | Reason::TaskGone => true,
+        Reason::InvalidSidecar
+        | Reason::InvalidPicture
+        | Reason::AmbiguousPair
+        | Reason::Orphan
+        | Reason::InDoubt
+        | Reason::RequestRefused
+        | Reason::NoVideo
+        | Reason::DownloadFailed
+        | Reason::Poison
+        | Reason::Cancelled => false,
+    };
+    let hashes = |job: &Job| {
+        let hash = |file: &Option<InputFile>| file.as_ref().map(|file| file.sha256.clone());
+        (hash(&job.input.picture), hash(&job.input.sidecar))
+    };
+    let unedited = hashes(&before) == hashes(job);
+    let alive = age(task, Timestamp::now()) < TASK_LIFE;
+    (!ended_there && unedited && alive).then(|| (task.clone(), before.attempts))
+}
+
+/// What makes a pair of a note in `work/`: for recovery, where the inbox has nothing to say any more.
+pub fn pair_of(claim: &Claim) -> ReadyPair {
+    let seen = |file: &(crate::job::FileName, crate::spool::scan::Identity)| super::intake::FileSeen {
+        name: file.0.clone(),
+        identity: file.1,
+    };
+    let now = std::time::Instant::now();
+    ReadyPair {
+        name: claim.pair.clone(),
+        picture: claim.picture.as_ref().map(seen),
+        sidecar: claim.sidecar.as_ref().map(seen),
+        verdict: PairVerdict::Good { priority: 0, picture: None },
+        first_seen: now,
+        completed_at: now,
+    }
+}
+
+/// An event for a job that recovery finds in doubt.
+pub fn in_doubt(why: &str) -> Event {
+    Event::OutcomeUnknown { why: why.to_owned() }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        // Transparent errors repeat their source's words.
+        let words = next.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,106 @@
+//! The inbox as `status` sees it from outside, without the history of events.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::effects::Settings;
+use super::verdict::WaitingReason;
+use super::{IntakeError, Waiting};
+use crate::job::{FileName, Folder, PairName};
+use crate::spool::judge;
+use crate::spool::pairing::{self, Grouping};
+use crate::spool::scan::{Identity, Inbox, Sight};
+
+/// Everything that lies in the inbox and does not move, ordered by folder and name as far as folders go. Complete pairs wait for
+/// their turn, unless their files changed less than `inbox.settle` ago by the wall clock.
+///
+/// # Errors
+/// The inbox is not there, or `inbox.ignore` holds what is no glob.
+pub fn survey(settings: &Settings) -> Result<Vec<Waiting>, IntakeError> {
+    let rules = settings.rules()?;
+    let inbox = Inbox::open(&settings.inbox)?;
+    let now = Timestamp::now();
+    let mut waiting = Vec::new();
+    let mut folder = Folder::root();
+    let mut groups = Groups::new();
+    inbox.scan(&Folder::root(), &rules, &mut |found| {
+        let aside = |reason| Waiting {
+            pair: PairName { folder: found.folder.clone(), stem: found.name.clone() },
+            reason,
+            since: now,
+        };
+        match found.sight {
+            Sight::Member(identity) => {
+                if found.folder != folder {
+                    report(&inbox, settings, &folder, std::mem::take(&mut groups), now, &mut waiting);
+                    folder = found.folder;
+                }
+                groups.entry(pairing::group_key(&found.name).into()).or_default().push((found.name, identity));
+            }
+            Sight::Ignored(rule) => waiting.push(aside(WaitingReason::Ignored { rule })),
+            Sight::Unreadable(why) => waiting.push(aside(WaitingReason::Unreadable { why })),
+        }
+        true
+    })?;
+    report(&inbox, settings, &folder, groups, now, &mut waiting);
+    waiting.sort_by(|a, b| a.pair.cmp(&b.pair));
+    Ok(waiting)
+}
+
+/// The names of one folder by their group.
+type Groups = BTreeMap<Box<[u8]>, Vec<(FileName, Identity)>>;
+
+fn report(
+    inbox: &Inbox,
+    settings: &Settings,
+    folder: &Folder,
+    groups: Groups,
+    now: Timestamp,
+    waiting: &mut Vec<Waiting>,
+) {
+    for members in groups.values() {
+        for grouping in pairing::pair(members.iter().map(|(name, _)| name)) {
+            let names = grouping.members();
+            let files: Vec<&Identity> =
+                members.iter().filter(|(name, _)| names.contains(&name)).map(|(_, identity)| identity).collect();
+            let changed_ns = files.iter().map(|identity| identity.ctime_ns).max().unwrap_or(0);
+            let changed = Timestamp::from_nanosecond(changed_ns.into()).unwrap_or(now).min(now);
+            let fresh = now.duration_since(changed).unsigned_abs() < settings.watching.settle;
+            let empty = files.iter().any(|identity| identity.size == 0);
+            let complete = || match (empty, fresh) {
+                (true, _) => WaitingReason::Empty,
+                (false, true) => WaitingReason::Settling,
+                (false, false) => WaitingReason::Turn,
+            };
+            let reason = match &grouping {
+                Grouping::Pair { .. } => complete(),
+                Grouping::SidecarAlone { sidecar } => match names_address(inbox, settings, folder, sidecar) {
+                    true => complete(),
+                    false => WaitingReason::Half,
+                },
+                Grouping::PictureAlone { .. } => WaitingReason::Half,
+                Grouping::Ambiguous { .. } => {
+                    WaitingReason::Ambiguous { candidates: names.iter().map(ToString::to_string).collect() }
+                }
+            };
+            waiting.push(Waiting { pair: pairing::pair_name(folder, &grouping), reason, since: changed });
+        }
+    }
+}
+
+/// Whether a sidecar is a job by itself. What cannot be read, perhaps because `status` runs as somebody else, is half a pair.
+fn names_address(inbox: &Inbox, settings: &Settings, folder: &Folder, sidecar: &FileName) -> bool {
+    match inbox.open_file(folder, sidecar) {
+        Ok(Some(file)) => {
+            judge::judge(None, file, &settings.picture).is_ok_and(|judgement| judgement.sidecar.names_address)
+        }
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// The moment that lies as far back on the wall clock as `at` does on the monotonic one.
+pub(super) fn wall(at: std::time::Instant) -> Timestamp {
+    let now = Timestamp::now();
+    now.checked_sub(at.elapsed()).unwrap_or(now)
+}

@@ -1,0 +1,201 @@
+//! Why the daemon holds back, since when, and what will end it.
+//!
+//! A pause stops claims and submissions; what is running goes on. A refusing account or gateway is probed by the next
+//! submission or poll that falls due, at growing intervals; everything else ends when its cause does.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::shells::after;
+use super::step::Call;
+use crate::job::backoff::Backoff;
+
+/// Why nothing is claimed or submitted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum PauseReason {
+    /// The account is not let in or cannot pay.
+    Account,
+    /// The gateway cannot be reached, or does not answer as the API does.
+    Gateway,
+    /// The inbox is not there, or is another one.
+    InboxUnavailable,
+    /// There is no room where videos go.
+    DiskFull,
+    /// A folder is read-only, not there, or refuses us.
+    ReadOnly,
+    /// The ledger cannot be written.
+    LedgerUnwritable,
+    /// Finished videos wait too long to be fetched, or cannot be.
+    DownloadsBehind,
+    /// The budget is spent.
+    Budget,
+}
+
+impl PauseReason {
+    /// The word of `status`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Gateway => "gateway",
+            Self::InboxUnavailable => "inbox_unavailable",
+            Self::DiskFull => "disk_full",
+            Self::ReadOnly => "read_only",
+            Self::LedgerUnwritable => "ledger_unwritable",
+            Self::DownloadsBehind => "downloads_behind",
+            Self::Budget => "budget",
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Account => {
+                "check the token and the balance at the API's provider, then reload; pairs wait in the inbox"
+            }
+            Self::Gateway => "check api.base_url and the network; it goes on by itself",
+            Self::InboxUnavailable => "mount or make the inbox folder; it goes on by itself",
+            Self::DiskFull => "free some space where the folders are, or lower min_free; it goes on by itself",
+            Self::ReadOnly => "make the folders writable for the daemon; it goes on by itself",
+            Self::LedgerUnwritable => "free some space where the ledger is; it goes on by itself",
+            Self::DownloadsBehind => "check the network and the disk; it goes on when videos can be fetched again",
+            Self::Budget => "raise the budget and reload, or wait",
+        }
+    }
+}
+
+/// One pause.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pause {
+    /// Since when.
+    pub since: Timestamp,
+    /// What was seen, in words.
+    pub message: String,
+    /// Until when, if that is known.
+    pub until: Option<Timestamp>,
+    /// What was seen by: a poll that goes well does not mend an account that refuses submissions.
+    raised_by: Option<Call>,
+    failures: u32,
+    probe_at: Option<Instant>,
+}
+
+/// The pauses in force.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Pauses {
+    pauses: BTreeMap<PauseReason, Pause>,
+}
+
+impl Pauses {
+    /// The pauses in force, by reason.
+    pub fn all(&self) -> impl Iterator<Item = (PauseReason, &Pause)> {
+        self.pauses.iter().map(|(reason, pause)| (*reason, pause))
+    }
+
+    /// Whether this one is in force.
+    pub fn has(&self, reason: PauseReason) -> bool {
+        self.pauses.contains_key(&reason)
+    }
+
+    /// Whether the API itself is what holds us back.
+    pub fn by_the_api(&self) -> bool {
+        self.has(PauseReason::Account) || self.has(PauseReason::Gateway)
+    }
+
+    /// How often in a row the API was found refusing or out of reach.
+    pub fn failures(&self, reason: PauseReason) -> u32 {
+        self.pauses.get(&reason).map_or(0, |pause| pause.failures)
+    }
+
+    /// Whether a submission may start at `now`: no pause, or only ones that a submission may probe.
+    pub fn admit_submission(&self, now: Instant) -> bool {
+        self.pauses.values().all(|pause| pause.probe_at.is_some_and(|at| at <= now))
+    }
+
+    /// When the next probe is due.
+    pub fn next_probe(&self) -> Option<Instant> {
+        self.pauses.values().filter_map(|pause| pause.probe_at).min()
+    }
+
+    /// Raises a pause that a probe may end, or makes its next probe later.
+    pub fn refuse(&mut self, reason: PauseReason, by: Call, message: String, backoff: Backoff, now: Instant) {
+        let is_new = !self.has(reason);
+        let pause = self.entry(reason, message);
+        pause.raised_by = Some(by);
+        // Many answers of one moment are one failure.
+        if is_new || pause.probe_at.is_some_and(|at| at <= now) {
+            pause.failures += 1;
+            let wait = backoff.wait(pause.failures, fastrand::f64());
+            pause.probe_at = Some(now + wait);
+            pause.until = Some(after(wait));
+        }
+        if is_new {
+            let message = &pause.message;
+            let advice = reason.advice();
+            match reason {
+                PauseReason::Account => tracing::error!(reason = reason.label(), "paused: {message}; {advice}"),
+                PauseReason::Gateway
+                | PauseReason::InboxUnavailable
+                | PauseReason::DiskFull
+                | PauseReason::ReadOnly
+                | PauseReason::LedgerUnwritable
+                | PauseReason::DownloadsBehind
+                | PauseReason::Budget => tracing::warn!(reason = reason.label(), "paused: {message}; {advice}"),
+            }
+        }
+    }
+
+    /// Raises a pause that ends with its cause.
+    pub fn raise(&mut self, reason: PauseReason, message: String, until: Option<Timestamp>) {
+        let is_new = !self.has(reason);
+        let pause = self.entry(reason, message);
+        pause.until = until;
+        if is_new {
+            tracing::warn!(reason = reason.label(), "paused: {}; {}", pause.message, reason.advice());
+        }
+    }
+
+    /// Ends a pause.
+    pub fn lift(&mut self, reason: PauseReason) {
+        if let Some(pause) = self.pauses.remove(&reason) {
+            let seconds = Timestamp::now().duration_since(pause.since).as_secs();
+            tracing::info!(reason = reason.label(), "goes on after {seconds} s ({})", reason.label());
+        }
+    }
+
+    /// The API has answered a call as it should.
+    pub fn answered(&mut self, by: Call) {
+        for reason in [PauseReason::Account, PauseReason::Gateway] {
+            let mended = self.pauses.get(&reason).is_some_and(|pause| match (pause.raised_by, by) {
+                (Some(Call::Submit), Call::Poll) => reason == PauseReason::Gateway,
+                (Some(Call::Submit | Call::Poll) | None, Call::Submit) | (Some(Call::Poll) | None, Call::Poll) => true,
+            });
+            if mended {
+                self.lift(reason);
+            }
+        }
+    }
+
+    /// Lets every pause of the API's be probed at once, as after a reload.
+    pub fn probe_now(&mut self, now: Instant) {
+        for pause in self.pauses.values_mut() {
+            if pause.probe_at.is_some() {
+                pause.probe_at = Some(now);
+                pause.failures = 0;
+            }
+        }
+    }
+
+    fn entry(&mut self, reason: PauseReason, message: String) -> &mut Pause {
+        let pause = self.pauses.entry(reason).or_insert_with(|| Pause {
+            since: Timestamp::now(),
+            message: String::new(),
+            until: None,
+            raised_by: None,
+            failures: 0,
+            probe_at: None,
+        });
+        pause.message = message;
+        pause
+    }
+}

@@ -1,0 +1,164 @@
+//! What the daemon says of itself: a fact in the ledger for `status`, and a line for the service manager.
+//!
+//! Written when it changes, and not more often than twice a second.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::driver::Driver;
+use super::intake::Intake;
+use super::{Outcome, SNAPSHOT_EVERY};
+use crate::ledger::Change;
+
+/// The fact's name in the ledger.
+pub const DAEMON_FACT: &str = "daemon";
+
+/// The name of the fact that tells how the last reload went.
+pub const RELOAD_FACT: &str = "reload";
+
+/// What the daemon says of itself.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Why nothing is claimed or submitted.
+    pub paused: Vec<Paused>,
+    /// How many tasks it would have in flight.
+    pub limit: usize,
+    /// How many it has.
+    pub in_flight: usize,
+    /// Pairs that wait in the inbox, ready or not.
+    pub waiting: usize,
+    /// How it hears of changes, if not by events.
+    pub polling: Option<String>,
+}
+
+/// A pause, as `status --json` tells it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Paused {
+    /// The word.
+    pub reason: String,
+    /// What was seen.
+    pub message: String,
+    /// Since when, UTC.
+    pub since: Timestamp,
+    /// Until when, UTC, if that is known.
+    pub until: Option<Timestamp>,
+    /// What to do.
+    pub advice: String,
+}
+
+/// How the last reload went.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReloadWord {
+    /// The process that says so.
+    pub pid: u32,
+    /// Counts the reloads of this process.
+    pub number: u64,
+    /// Why it was refused, if it was.
+    pub refused: Option<String>,
+}
+
+/// Writes the snapshot when it has changed.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    said: Option<Snapshot>,
+    writing: bool,
+    written_at: Option<Instant>,
+    reloads: u64,
+}
+
+impl Writer {
+    /// The change to write now, if there is one.
+    pub(super) fn due(&mut self, driver: &Driver, intake: &Intake, now: Instant) -> Option<Change> {
+        if self.writing || self.written_at.is_some_and(|at| now < at + SNAPSHOT_EVERY) {
+            return None;
+        }
+        let snapshot = take(driver, intake);
+        if self.said.as_ref() == Some(&snapshot) {
+            return None;
+        }
+        self.writing = true;
+        let change = remember(&snapshot);
+        self.said = Some(snapshot);
+        Some(change)
+    }
+
+    /// When to look again.
+    pub(super) fn next_due(&self, driver: &Driver, intake: &Intake) -> Option<Instant> {
+        let changed = self.said.as_ref() != Some(&take(driver, intake));
+        (changed && !self.writing).then_some(self.written_at? + SNAPSHOT_EVERY)
+    }
+
+    /// The change was written, or could not be.
+    pub(super) fn written(&mut self, now: Instant) {
+        self.writing = false;
+        self.written_at = Some(now);
+    }
+
+    /// The last word before the end.
+    pub(super) fn last(&mut self, driver: &Driver, intake: &Intake) -> Change {
+        remember(&take(driver, intake))
+    }
+
+    /// How a reload went.
+    pub(super) fn reload_word(&mut self, word: Result<(), String>) -> Change {
+        self.reloads += 1;
+        let word = ReloadWord { pid: std::process::id(), number: self.reloads, refused: word.err() };
+        Change::Remember { name: RELOAD_FACT, value: json(&word) }
+    }
+
+    /// The line for the service manager.
+    pub(super) fn status_line(&self, outcome: &Outcome) -> String {
+        let Some(said) = &self.said else { return String::new() };
+        let mut line = format!(
+            "{} in flight (limit {}), {} waiting; {} delivered, {} failed since the start",
+            said.in_flight, said.limit, said.waiting, outcome.delivered, outcome.failed
+        );
+        for paused in &said.paused {
+            line.push_str(&format!("; paused: {} ({})", paused.reason, paused.message));
+        }
+        line
+    }
+}
+
+fn take(driver: &Driver, intake: &Intake) -> Snapshot {
+    let counts = intake.waiting();
+    let paused = driver.pauses.all().map(|(reason, pause)| Paused {
+        reason: reason.label().to_owned(),
+        message: pause.message.clone(),
+        since: pause.since,
+        until: pause.until,
+        advice: reason.advice().to_owned(),
+    });
+    Snapshot {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        paused: paused.collect(),
+        limit: driver.window.size(),
+        in_flight: driver.in_flight(),
+        waiting: counts.settling
+            + counts.half
+            + counts.ambiguous
+            + counts.stuck
+            + counts.ready
+            + counts.bad
+            + counts.held,
+        polling: match intake.watching() {
+            super::intake::Watching::Events => None,
+            super::intake::Watching::Polling { why } => Some(why.clone()),
+        },
+    }
+}
+
+fn remember(snapshot: &Snapshot) -> Change {
+    Change::Remember { name: DAEMON_FACT, value: json(snapshot) }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("made of strings and numbers")
+}

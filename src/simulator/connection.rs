@@ -1,0 +1,159 @@
+//! Connections that can be cut from within: the listener and the stream beneath the HTTP server.
+//!
+//! An HTTP library cannot be told "close this without a word", and it does not say when a request's first byte came. So
+//! each accepted stream carries a [`Line`], shared with whoever answers on it: the stream notes the first byte of each
+//! request there, and refuses to read or write from the moment it is cut, whereupon the server drops the connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// What a connection and those who answer on it share.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// Counts the connections from 1.
+    pub(super) number: u64,
+    cut: Arc<AtomicBool>,
+    first_byte_at: Arc<Mutex<Option<Instant>>>,
+    flushed: Arc<Notify>,
+}
+
+impl Line {
+    fn new(number: u64) -> Self {
+        Self { number, cut: Arc::default(), first_byte_at: Arc::default(), flushed: Arc::default() }
+    }
+
+    /// From now on nothing is read or written; the server closes the connection at its next try.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// When the first byte after the last answer came.
+    pub(super) fn first_byte_at(&self) -> Option<Instant> {
+        *self.first_byte_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the server has handed all it had to the system. Called from a body, after its last piece was taken.
+    pub(super) async fn flushed(&self) {
+        self.flushed.notified().await;
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    fn note_first_byte(&self) {
+        let mut at = self.first_byte_at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.get_or_insert_with(Instant::now);
+    }
+
+    fn expect_next_request(&self) {
+        *self.first_byte_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Connected<IncomingStream<'_, Exchange>> for Line {
+    fn connect_info(stream: IncomingStream<'_, Exchange>) -> Self {
+        stream.io().line.clone()
+    }
+}
+
+/// A TCP listener whose streams are [`Wire`]s.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    listener: TcpListener,
+    accepted: u64,
+    stop: CancellationToken,
+}
+
+impl Exchange {
+    /// Once `stop` is cancelled, every stream is cut.
+    pub(super) fn new(listener: TcpListener, stop: CancellationToken) -> Self {
+        Self { listener, accepted: 0, stop }
+    }
+}
+
+impl Listener for Exchange {
+    type Io = Wire;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Wire, SocketAddr) {
+        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        // Without it a short answer may wait for the client's delayed acknowledgement. A socket that refuses the option
+        // works all the same.
+        let _slower = stream.set_nodelay(true);
+        self.accepted += 1;
+        let stopped = Box::pin(self.stop.clone().cancelled_owned());
+        (Wire { stream, line: Line::new(self.accepted), stopped }, peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A TCP stream that can be cut.
+pub(super) struct Wire {
+    stream: TcpStream,
+    line: Line,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Wire {
+    /// Whether it is cut; if not, the task is woken when the simulator stops, whatever the socket does.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.line.is_cut() || self.stopped.as_mut().poll(context).is_ready() {
+            true => Err(cut_off()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "cut by the simulator")
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.line.note_first_byte();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        self.line.expect_next_request();
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        self.line.flushed.notify_waiters();
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,104 @@
+//! `GET /task/{id}`: how a task is, and once it is done, a fresh link each time.
+
+use axum::http::{HeaderMap, header};
+use serde_json::json;
+
+use super::answer::{self, Answer};
+use super::faults::{Action, Moment, On, PollFault};
+use super::routes::{Reply, Silence, Visit, header_text, unix_seconds};
+use super::sending::Ending;
+use super::world::{self, Status, Task};
+
+impl Visit<'_> {
+    pub(super) async fn poll(&self, task_id: &str, headers: &HeaderMap) -> Reply {
+        self.note(|request| request.task_id = Some(task_id.to_owned()));
+        if !self.is_let_in(headers) {
+            return Ok(self.send(self.not_let_in()));
+        }
+        if let Err(code) = self.shared.change(world::World::admit) {
+            return Ok(self.send(self.limited(code)));
+        }
+        let (task, fault) = self.shared.change(|world| {
+            let task = world.note_poll(task_id);
+            let prompt = task.as_ref().map_or("", |task| task.prompt.as_str());
+            let done = task.as_ref().is_some_and(|task| task.status() == Status::Done);
+            let fault = world.fates.of_task(On::Poll, prompt, done);
+            (task, fault)
+        });
+        let action = match fault {
+            None => Action::Wait,
+            Some(fault) => {
+                tokio::time::sleep(fault.delay).await;
+                if let Some(answer) = self.refusal(&fault) {
+                    return Ok(self.send(answer));
+                }
+                fault.action
+            }
+        };
+        match action {
+            Action::Close(_) => Err(Silence),
+            Action::Hang(Moment::Head | Moment::Body) => self.hang().await,
+            Action::Hang(Moment::Half | Moment::Accepted) => {
+                let answer = self.progress(task.as_ref(), headers, None);
+                let half = answer.body.len() as u64 / 2;
+                Ok(self.send_part(answer, half, Ending::Stall))
+            }
+            Action::Cut(bytes) => {
+                let answer = self.progress(task.as_ref(), headers, None);
+                Ok(self.send_part(answer, bytes, Ending::Break))
+            }
+            Action::Poll(fault) => Ok(self.send(self.progress(task.as_ref(), headers, Some(fault)))),
+            // An answer was given before; the others are not for polls.
+            Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Download(_) => {
+                Ok(self.send(self.progress(task.as_ref(), headers, None)))
+            }
+        }
+    }
+
+    fn progress(&self, task: Option<&Task>, headers: &HeaderMap, fault: Option<PollFault>) -> Answer {
+        let request_id = &self.request_id;
+        let say = |word: &str| answer::progress(word, "", "", request_id);
+        let task = match (task, &fault) {
+            (_, Some(PollFault::Word(word))) => return say(word),
+            (None, _) => return say(Status::NotFound.label()),
+            (Some(task), _) => task,
+        };
+        match task.status() {
+            Status::Failed(code) => answer::business(code, request_id),
+            Status::Done => {
+                let link = self.link_to(task, headers);
+                let (video_url, inner) = match fault {
+                    Some(PollFault::NoLink) => (String::new(), None),
+                    Some(PollFault::LinkInRespData) => (String::new(), Some(link)),
+                    Some(PollFault::Link(other)) => (other, None),
+                    Some(PollFault::Word(_)) | None => (link, None),
+                };
+                answer::progress(Status::Done.label(), &video_url, &resp_data(task, inner.as_deref()), request_id)
+            }
+            status @ (Status::InQueue | Status::Generating | Status::NotFound) => say(status.label()),
+        }
+    }
+
+    fn link_to(&self, task: &Task, headers: &HeaderMap) -> String {
+        let now = unix_seconds();
+        let expires = now + self.shared.settings.link_life.as_secs();
+        let own = self.shared.address.to_string();
+        let host = header_text(headers, header::HOST).unwrap_or(&own);
+        format!("http://{host}{}", self.shared.signer.sign(&task.task_id, now, expires, &self.request_id))
+    }
+}
+
+fn resp_data(task: &Task, link: Option<&str>) -> String {
+    let mut data = json!({"infer_ctx": {
+        "algorithm_key": "jimengd_simulator_vgfm_i2v",
+        "params": {
+            "aspect_ratio": task.aspect_ratio, "fps": 24, "frames": 121, "negative_prompt": "",
+            "ori_prompt": task.prompt, "seed": task.used_seed(),
+            "output_width": task.format.width, "output_height": task.format.height,
+        },
+    }});
+    if let Some(link) = link {
+        data["urls"] = json!([link]);
+    }
+    data.to_string()
+}

@@ -1,0 +1,74 @@
+//! Bodies of answers: sent piece by piece, and broken off, held up or dripped where a fault says so.
+
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Line;
+use super::film::Film;
+
+/// Drips a second.
+const DRIPS: u64 = 10;
+
+/// What follows the last byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// Nothing: that was all.
+    Whole,
+    /// The connection is closed, once all before has left.
+    Break,
+    /// Silence.
+    Stall,
+}
+
+/// A body on its way.
+pub(super) struct Sending {
+    pub(super) film: Film,
+    /// The next byte to send.
+    pub(super) at: u64,
+    /// Behind the last byte to send.
+    pub(super) end: u64,
+    pub(super) ending: Ending,
+    pub(super) bytes_per_second: Option<u64>,
+    pub(super) line: Line,
+    pub(super) stop: CancellationToken,
+}
+
+impl Sending {
+    /// The body that hyper asks for its pieces.
+    pub(super) fn into_body(self) -> Body {
+        Body::from_stream(stream::unfold(self, |mut sending| async move {
+            let piece = sending.next().await?;
+            Some((piece, sending))
+        }))
+    }
+
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.at < self.end {
+            let most = match self.bytes_per_second {
+                None => self.end,
+                Some(rate) => {
+                    tokio::time::sleep(Duration::from_secs(1) / DRIPS as u32).await;
+                    self.end.min(self.at + (rate / DRIPS).max(1))
+                }
+            };
+            let piece = self.film.read(self.at..most);
+            if !piece.is_empty() {
+                self.at += piece.len() as u64;
+                return Some(Ok(piece));
+            }
+        }
+        match self.ending {
+            Ending::Whole => return None,
+            // An error at once would throw away what the server still holds.
+            Ending::Break => self.line.flushed().await,
+            Ending::Stall => self.stop.cancelled().await,
+        }
+        self.ending = Ending::Whole;
+        Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "broken off by the simulator")))
+    }
+}
