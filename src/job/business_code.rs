@@ -254,8 +254,12 @@ pub fn entry(code: BusinessCode) -> Entry {
         Err(_) => Entry {
             code,
             reason: Cow::Owned(format!("code_{code}")),
-            meaning: Cow::Owned(format!("The API answered with the business code {code}, which none of its pages explains.")),
-            advice: Cow::Borrowed("Read the message; if it does not help, ask the API's provider and quote the request_id."),
+            meaning: Cow::Owned(format!(
+                "The API answered with the business code {code}, which none of its pages explains."
+            )),
+            advice: Cow::Borrowed(
+                "Read the message; if it does not help, ask the API's provider and quote the request_id.",
+            ),
             verdict: if code.0 / 100 == 505 { Verdict::NewSeed } else { Verdict::Reject },
         },
     }
@@ -292,11 +296,29 @@ mod tests {
     fn verdicts_are_those_of_the_pages() {
         use Verdict::{Fewer, NewSeed, PauseAccount, Reject, SlowDown};
         let expected = [
-            (50_200, Reject), (50_204, Reject), (50_215, Reject), (50_218, Reject), (50_400, PauseAccount),
-            (50_411, Reject), (50_412, Reject), (50_413, Reject), (50_429, SlowDown), (50_430, Fewer),
-            (50_500, NewSeed), (50_501, NewSeed), (50_511, NewSeed), (50_512, Reject), (50_513, Reject),
-            (50_514, Reject), (50_516, NewSeed), (50_517, NewSeed), (50_518, Reject), (50_519, NewSeed),
-            (50_520, Reject), (50_521, Reject), (50_522, Reject),
+            (50_200, Reject),
+            (50_204, Reject),
+            (50_215, Reject),
+            (50_218, Reject),
+            (50_400, PauseAccount),
+            (50_411, Reject),
+            (50_412, Reject),
+            (50_413, Reject),
+            (50_429, SlowDown),
+            (50_430, Fewer),
+            (50_500, NewSeed),
+            (50_501, NewSeed),
+            (50_511, NewSeed),
+            (50_512, Reject),
+            (50_513, Reject),
+            (50_514, Reject),
+            (50_516, NewSeed),
+            (50_517, NewSeed),
+            (50_518, Reject),
+            (50_519, NewSeed),
+            (50_520, Reject),
+            (50_521, Reject),
+            (50_522, Reject),
         ];
         let known: Vec<_> = known().map(|code| (code.0, verdict(code))).collect();
         assert_eq!(known, expected);

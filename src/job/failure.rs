@@ -98,7 +98,9 @@ impl Reason {
             Self::InvalidPicture => "The picture cannot be used, so nothing was sent.",
             Self::AmbiguousPair => "Nobody can say which picture belongs to which sidecar, so nothing was sent.",
             Self::Orphan => "The other half of the pair never came, so nothing was sent.",
-            Self::InDoubt => "The request was sent, but its answer was lost: the API may have made, and charged, a video that cannot be found again.",
+            Self::InDoubt => {
+                "The request was sent, but its answer was lost: the API may have made, and charged, a video that cannot be found again."
+            }
             Self::RequestRefused => "The API refused the request and gave no business code.",
             Self::TaskGone => "The API accepted the task and does not know it any more.",
             Self::NoVideo => "The API says that the video is done, but gives no link to it.",
@@ -114,12 +116,22 @@ impl Reason {
             Self::Business(code) => return business_code::entry(code).advice,
             Self::InvalidSidecar => "Mend what is listed under problems, then move the files back to the inbox.",
             Self::InvalidPicture => "Use a whole JPEG or PNG within the limits, then move the files back to the inbox.",
-            Self::AmbiguousPair => "Name each sidecar after its picture with the picture's extension, such as cat.jpg.yaml, then move the files back to the inbox.",
+            Self::AmbiguousPair => {
+                "Name each sidecar after its picture with the picture's extension, such as cat.jpg.yaml, then move the files back to the inbox."
+            }
             Self::Orphan => "Put picture and sidecar of the same name into the inbox together.",
-            Self::InDoubt => "Look at the provider's list of tasks or bill if you can. Moving the files back to the inbox sends them again, which may pay a second time.",
-            Self::RequestRefused => "Read the message. If it speaks of the size, use a smaller picture; then move the files back to the inbox.",
-            Self::TaskGone => "Move the files back to the inbox to pay for a new task, or ask the API's provider and quote the task_id.",
-            Self::NoVideo | Self::DownloadFailed => "Move the files back to the inbox: while the API still knows the task (12 hours) it is fetched without paying again.",
+            Self::InDoubt => {
+                "Look at the provider's list of tasks or bill if you can. Moving the files back to the inbox sends them again, which may pay a second time."
+            }
+            Self::RequestRefused => {
+                "Read the message. If it speaks of the size, use a smaller picture; then move the files back to the inbox."
+            }
+            Self::TaskGone => {
+                "Move the files back to the inbox to pay for a new task, or ask the API's provider and quote the task_id."
+            }
+            Self::NoVideo | Self::DownloadFailed => {
+                "Move the files back to the inbox: while the API still knows the task (12 hours) it is fetched without paying again."
+            }
             Self::Poison => "Please report this with the files if you can, for no pair should be able to do that.",
             Self::Cancelled => "Move the files back to the inbox if you want the video after all.",
         })

@@ -19,7 +19,7 @@ use crate::job::{Job, JobId};
 mod record;
 mod sqlite;
 
-pub use sqlite::{Ledger, Reader};
+pub use sqlite::{Ledger, Reader, SPENDING_KEPT};
 
 /// Task durations that are remembered.
 pub const DURATIONS_MAX: u32 = 256;

@@ -268,11 +268,9 @@ fn detail(state: &State) -> Detail {
         State::Submitted { task, finish, ask_at } => {
             Detail::Submitted { task: task_record(task), finish: finish.map(finish_record), ask_at: *ask_at }
         }
-        State::Ready { task, finish, link } => Detail::Ready {
-            task: task_record(task),
-            finish: finish_record(*finish),
-            link: link.expose().to_owned(),
-        },
+        State::Ready { task, finish, link } => {
+            Detail::Ready { task: task_record(task), finish: finish_record(*finish), link: link.expose().to_owned() }
+        }
         State::Fetched { task, finish, video, publication } => Detail::Fetched {
             task: task_record(task),
             finish: finish_record(*finish),
@@ -327,20 +325,13 @@ fn state(detail: Detail) -> rusqlite::Result<State> {
                 delivered_at: publication.delivered_at,
             },
         },
-        Detail::Delivered { task, finish, video, number } => State::Delivered {
-            task: task_back(task)?,
-            finish: finish_back(finish),
-            video: video_back(video),
-            number,
-        },
+        Detail::Delivered { task, finish, video, number } => {
+            State::Delivered { task: task_back(task)?, finish: finish_back(finish), video: video_back(video), number }
+        }
         Detail::InDoubt { why } => State::InDoubt { why },
         Detail::Failing { failure, rejection } => State::Failing {
             failure: failure_back(failure)?,
-            rejection: Rejection {
-                number: rejection.number,
-                former: rejection.former,
-                failed_at: rejection.failed_at,
-            },
+            rejection: Rejection { number: rejection.number, former: rejection.former, failed_at: rejection.failed_at },
         },
         Detail::Failed { failure } => State::Failed { failure: failure_back(failure)? },
     })

@@ -293,7 +293,9 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<St
         }
         Change::Reserve { job, send, at } => {
             connection
-                .prepare_cached("-- set money aside\nINSERT INTO spending (job, send, reserved_at) VALUES (?1, ?2, ?3)")?
+                .prepare_cached(
+                    "-- set money aside\nINSERT INTO spending (job, send, reserved_at) VALUES (?1, ?2, ?3)",
+                )?
                 .execute((job.to_string(), send, at.as_millisecond()))?;
         }
         Change::GiveBack { job, send } => {
@@ -304,10 +306,14 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<St
         Change::Took { duration, at } => {
             let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 1);
             connection
-                .prepare_cached("-- remember how long a task took\nINSERT INTO duration (milliseconds, seen_at) VALUES (?1, ?2)")?
+                .prepare_cached(
+                    "-- remember how long a task took\nINSERT INTO duration (milliseconds, seen_at) VALUES (?1, ?2)",
+                )?
                 .execute((milliseconds, at.as_millisecond()))?;
             connection
-                .prepare_cached("-- keep the newest durations\nDELETE FROM duration WHERE id <= last_insert_rowid() - ?1")?
+                .prepare_cached(
+                    "-- keep the newest durations\nDELETE FROM duration WHERE id <= last_insert_rowid() - ?1",
+                )?
                 .execute([DURATIONS_MAX])?;
         }
         Change::Remember { name, value } => {

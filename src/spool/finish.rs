@@ -257,10 +257,7 @@ impl Spool {
 }
 
 /// The files of a job with their names in `work/` and under their final names.
-fn files<'a>(
-    job: &'a Job,
-    names: &'a Names,
-) -> impl Iterator<Item = (&'static str, &'a InputFile, &'a FileName)> {
+fn files<'a>(job: &'a Job, names: &'a Names) -> impl Iterator<Item = (&'static str, &'a InputFile, &'a FileName)> {
     let picture = job.input.picture.as_ref().zip(names.picture.as_ref());
     let sidecar = job.input.sidecar.as_ref().zip(names.sidecar.as_ref());
     picture
@@ -270,13 +267,7 @@ fn files<'a>(
 }
 
 /// Gives a file that an earlier try moved under a former number its new name.
-fn bring_along(
-    dir: &Dir,
-    job: &Job,
-    input: &InputFile,
-    new: &FileName,
-    former: &[u32],
-) -> Result<(), FileError> {
+fn bring_along(dir: &Dir, job: &Job, input: &InputFile, new: &FileName, former: &[u32]) -> Result<(), FileError> {
     if dir.holds(new)? {
         return Ok(());
     }
@@ -347,11 +338,8 @@ fn has_hash(dir: &Dir, name: &FileName, sha256: &str) -> Result<bool, FileError>
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let n = file.read(&mut buffer).map_err(|source| FileError {
-            doing: "read",
-            path: dir.path_of(name),
-            source,
-        })?;
+        let n =
+            file.read(&mut buffer).map_err(|source| FileError { doing: "read", path: dir.path_of(name), source })?;
         if n == 0 {
             break;
         }

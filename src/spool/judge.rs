@@ -207,11 +207,7 @@ fn identity_of(file: &File, which: &'static str) -> Result<Identity, JudgeError>
 
 fn unchanged(file: &File, before: Identity, read: u64, limit: u64, which: &'static str) -> Result<(), JudgeError> {
     let after = identity_of(file, which)?;
-    if after == before && read == before.size.min(limit) {
-        Ok(())
-    } else {
-        Err(JudgeError::Changed { file: which })
-    }
+    if after == before && read == before.size.min(limit) { Ok(()) } else { Err(JudgeError::Changed { file: which }) }
 }
 
 /// What can be told of a sidecar's text before its values are looked at.

@@ -187,10 +187,9 @@ impl Spool {
         self.work.unlink(&name)?;
         inbox.unlink(&name)?;
         match renamed {
-            Renamed::OtherMount => Err(OpenError::OtherMount {
-                inbox: self.settings.inbox.clone(),
-                work: self.settings.work.clone(),
-            }),
+            Renamed::OtherMount => {
+                Err(OpenError::OtherMount { inbox: self.settings.inbox.clone(), work: self.settings.work.clone() })
+            }
             Renamed::Moved | Renamed::Taken | Renamed::Gone => Ok(()),
         }
     }
@@ -232,7 +231,8 @@ fn lock(work: &Dir) -> Result<File, OpenError> {
 /// Compares the folders as the kernel sees them, so that links and `..` hide nothing.
 fn refuse_nested(settings: &Settings) -> Result<(), OpenError> {
     let folders = [&settings.inbox, &settings.work, &settings.outbox, &settings.error, &settings.archive];
-    let real: Vec<PathBuf> = folders.iter().map(|path| path.canonicalize().unwrap_or_else(|_| (*path).clone())).collect();
+    let real: Vec<PathBuf> =
+        folders.iter().map(|path| path.canonicalize().unwrap_or_else(|_| (*path).clone())).collect();
     for (i, inner) in real.iter().enumerate() {
         for (j, outer) in real.iter().enumerate() {
             if i != j && inner.starts_with(outer) {

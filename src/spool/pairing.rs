@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn every_subset_of_a_crowded_group_puts_each_name_into_exactly_one_grouping() {
-        let crowd = ["a.jpg", "a.png", "a.jpeg", "a.yaml", "a.yml", "a.jpg.yaml", "a.jpg.yml", "a.png.yaml", "a.jpg.png"];
+        let crowd =
+            ["a.jpg", "a.png", "a.jpeg", "a.yaml", "a.yml", "a.jpg.yaml", "a.jpg.yml", "a.png.yaml", "a.jpg.png"];
         for mask in 0_u32..1 << crowd.len() {
             let names: Vec<FileName> =
                 crowd.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, n)| name(n)).collect();

@@ -429,9 +429,8 @@ fn built_in(name: &FileName) -> Option<&'static str> {
         [".part", ".crdownload", ".filepart", ".tmp", ".download", ".partial", ".opdownload", ".!sync"];
     const NAMES: [&str; 5] = ["Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX", "$RECYCLE.BIN"];
     let bytes = name.as_bytes();
-    let ends = |end: &str| {
-        bytes.len() >= end.len() && bytes[bytes.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
-    };
+    let ends =
+        |end: &str| bytes.len() >= end.len() && bytes[bytes.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes());
     // Dot-files cover `.#*`, `._*`, `.DS_Store`, `.stversions`, `.~lock*`, `.nfs*`, `.syncthing.*.tmp` and rsync's `.name.XXXXXX`.
     if bytes.starts_with(b".") {
         return Some(".*");

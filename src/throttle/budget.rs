@@ -65,7 +65,8 @@ impl<K: Ord + Copy> Budget<K> {
 
     /// Reservations in the last hour and in the last day.
     pub fn spent(&self, now: Timestamp) -> (usize, usize) {
-        let within = |window: SignedDuration| self.reserved.iter().filter(|(at, _)| now.duration_since(*at) < window).count();
+        let within =
+            |window: SignedDuration| self.reserved.iter().filter(|(at, _)| now.duration_since(*at) < window).count();
         (within(HOUR), within(DAY))
     }
 

@@ -89,11 +89,8 @@ const SHORTEST: Duration = Duration::from_millis(20);
 mod tests {
     use super::*;
 
-    const STARTING: Starting = Starting {
-        first: Duration::from_secs(10),
-        every: Duration::from_secs(5),
-        slowest: Duration::from_secs(30),
-    };
+    const STARTING: Starting =
+        Starting { first: Duration::from_secs(10), every: Duration::from_secs(5), slowest: Duration::from_secs(30) };
 
     #[test]
     fn without_experience_the_starting_points_hold() {
