@@ -206,10 +206,7 @@ fn a_job_without_a_request_is_never_intended() {
 #[test]
 fn states_say_whether_they_are_final_and_whether_they_take_a_slot() {
     for state in states() {
-        let slot = match &state {
-            State::Submitting | State::Submitted { finish: None, .. } => true,
-            _ => false,
-        };
+        let slot = matches!(&state, State::Submitting | State::Submitted { finish: None, .. });
         assert_eq!(state.is_in_flight(), slot, "{}", state.label());
         assert_eq!(state.is_final(), ["delivered", "failed"].contains(&state.label()));
         let has_task = ["submitted", "ready", "fetched", "delivered"].contains(&state.label());
@@ -287,15 +284,16 @@ proptest! {
 
 #[test]
 fn names_come_out_as_the_pair_was_named() {
-    let cases: [(&str, Option<&str>, Option<&str>, u32, [&str; 3], Option<&str>, Option<&str>); 7] = [
+    type Case =
+        (&'static str, Option<&'static str>, Option<&'static str>, u32, [&'static str; 3], [Option<&'static str>; 2]);
+    let cases: [Case; 7] = [
         (
             "cat",
             Some("cat.jpg"),
             Some("cat.yaml"),
             1,
             ["cat.mp4", "cat.receipt.yaml", "cat.error.yaml"],
-            Some("cat.jpg"),
-            Some("cat.yaml"),
+            [Some("cat.jpg"), Some("cat.yaml")],
         ),
         (
             "cat",
@@ -303,8 +301,7 @@ fn names_come_out_as_the_pair_was_named() {
             Some("cat.YML"),
             2,
             ["cat (2).mp4", "cat (2).receipt.yaml", "cat (2).error.yaml"],
-            Some("cat (2).JPG"),
-            Some("cat (2).YML"),
+            [Some("cat (2).JPG"), Some("cat (2).YML")],
         ),
         (
             "cat.jpg",
@@ -312,8 +309,7 @@ fn names_come_out_as_the_pair_was_named() {
             Some("cat.jpg.yaml"),
             1,
             ["cat.jpg.mp4", "cat.jpg.receipt.yaml", "cat.jpg.error.yaml"],
-            Some("cat.jpg"),
-            Some("cat.jpg.yaml"),
+            [Some("cat.jpg"), Some("cat.jpg.yaml")],
         ),
         (
             "cat.jpg",
@@ -321,8 +317,7 @@ fn names_come_out_as_the_pair_was_named() {
             Some("cat.jpg.yaml"),
             2,
             ["cat (2).jpg.mp4", "cat (2).jpg.receipt.yaml", "cat (2).jpg.error.yaml"],
-            Some("cat (2).jpg"),
-            Some("cat (2).jpg.yaml"),
+            [Some("cat (2).jpg"), Some("cat (2).jpg.yaml")],
         ),
         (
             "cat",
@@ -330,8 +325,7 @@ fn names_come_out_as_the_pair_was_named() {
             Some("cat.yaml"),
             3,
             ["cat (3).mp4", "cat (3).receipt.yaml", "cat (3).error.yaml"],
-            None,
-            Some("cat (3).yaml"),
+            [None, Some("cat (3).yaml")],
         ),
         (
             "cat",
@@ -339,8 +333,7 @@ fn names_come_out_as_the_pair_was_named() {
             None,
             2,
             ["cat (2).mp4", "cat (2).receipt.yaml", "cat (2).error.yaml"],
-            Some("cat (2).png"),
-            None,
+            [Some("cat (2).png"), None],
         ),
         (
             "a.b",
@@ -348,11 +341,10 @@ fn names_come_out_as_the_pair_was_named() {
             Some("a.b.yaml"),
             2,
             ["a.b (2).mp4", "a.b (2).receipt.yaml", "a.b (2).error.yaml"],
-            Some("a.b (2).jpeg"),
-            Some("a.b (2).yaml"),
+            [Some("a.b (2).jpeg"), Some("a.b (2).yaml")],
         ),
     ];
-    for (stem, picture, sidecar, number, [video, receipt, report], new_picture, new_sidecar) in cases {
+    for (stem, picture, sidecar, number, [video, receipt, report], [new_picture, new_sidecar]) in cases {
         let (picture, sidecar) = (picture.map(name), sidecar.map(name));
         let names = Names::of(&name(stem), picture.as_ref(), sidecar.as_ref(), number, "00112233");
         let wanted = Names {
