@@ -679,3 +679,6 @@ fn per_second(config: &Config) -> Option<f64> {
 fn spending_limits(config: &Config) -> budget::Limits {
     budget::Limits { per_hour: config.budget.per_hour, per_day: config.budget.per_day }
 }
+
+#[cfg(test)]
+mod tests;
