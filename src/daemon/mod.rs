@@ -623,6 +623,18 @@ impl Daemon {
             if let Err(error) = shells.ledger.write(vec![Change::Prune { jobs_before, spending_before }]).await {
                 tracing::warn!("cannot forget old jobs: {error}");
             }
+            if let Some(kept) = kept {
+                let spool = shells.spool.clone();
+                match blocking(move || spool.prune_archive(kept)).await {
+                    Ok(0) => {}
+                    Ok(files) => {
+                        tracing::info!("removed {files} files from the archive that were older than keep.archive")
+                    }
+                    Err(error) => {
+                        tracing::warn!("cannot remove old files from the archive: {}", claiming::chain(&error))
+                    }
+                }
+            }
             Ended::Pruned
         });
     }
