@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{self, Overrides};
 use crate::daemon::step::Call;
+use crate::job::backoff;
 use crate::job::state::{Event, Input};
 use crate::job::{Account, AspectRatio, FileName, Folder, PairName, Request, Seed, Task, TaskId, VideoLink};
 
