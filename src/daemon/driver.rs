@@ -60,6 +60,8 @@ pub struct Driver {
     /// The last request was a submission, so a poll that waits goes first.
     submitted_last: bool,
     stopping: bool,
+    /// There is less room than `min_free`.
+    short_of_room: bool,
     /// What the account and the API let us do.
     pub window: Window,
     rate: Rate,
@@ -177,6 +179,7 @@ impl Driver {
             failed_transfers: HashSet::new(),
             submitted_last: false,
             stopping: false,
+            short_of_room: false,
             window: Window::new(config.tasks.max, learned),
             rate: Rate::new(per_second(config), now),
             durations: Durations::new(durations),
@@ -294,15 +297,22 @@ impl Driver {
     }
 
     /// A step panicked: its job rests until the next start, which recovers it.
-    pub fn lost(&mut self, id: JobId) {
+    pub fn lost(&mut self, id: JobId, now: Instant) {
         self.running.end(id);
         self.resting.remove(&id);
+        if self.flying.remove(&id) {
+            self.doubtful.push(now + self.durations.median(&self.limits.starting));
+        }
     }
 
     /// Takes in what came of a step (or of a claim that went on to its submission).
     pub fn absorb(&mut self, id: JobId, stepped: Stepped, failures: u32, now: Instant) {
+        let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
         let Stepped { job, news, part, failed, release } = stepped;
+        if moved_files && !failed {
+            self.disk_works();
+        }
         for news in news {
             self.learn(id, news, now);
         }
@@ -343,15 +353,15 @@ impl Driver {
                 self.rate.too_fast(retry_after.map(|wait| wait.min(backoff::RETRY_AFTER_MAX)), now);
             }
             News::AccountRefused(call, message) => {
-                self.pauses.refuse(PauseReason::Account, call, message, backoff::PROBE, now);
+                self.pauses.refuse(PauseReason::Account, Some(call), message, backoff::PROBE, now);
                 self.release_unsent();
             }
             News::GatewayRefused(call, message) => {
-                self.pauses.refuse(PauseReason::Gateway, call, message, backoff::PROBE, now);
+                self.pauses.refuse(PauseReason::Gateway, Some(call), message, backoff::PROBE, now);
                 self.release_unsent();
             }
             News::Unreachable(call, message) => {
-                self.pauses.refuse(PauseReason::Gateway, call, message, backoff::CONNECTION, now);
+                self.pauses.refuse(PauseReason::Gateway, Some(call), message, backoff::CONNECTION, now);
             }
             News::Took(duration) => self.durations.saw(duration),
             News::TransferFailed(message) => {
@@ -365,23 +375,41 @@ impl Driver {
                 self.pauses.lift(PauseReason::DownloadsBehind);
                 self.disk_works();
             }
-            News::Disk(trouble, message) => self.disk_trouble(trouble, message),
+            News::Disk(trouble, message) => self.disk_trouble(trouble, message, now),
             News::GivenBack(send) => self.budget.give_back((id, send)),
         }
     }
 
-    /// A folder refuses work.
-    pub fn disk_trouble(&mut self, trouble: Trouble, message: String) {
+    /// There is less room than `min_free` where videos go, as `message` says; `None`: there is enough.
+    pub fn room(&mut self, message: Option<String>) {
+        match message {
+            Some(message) => {
+                self.short_of_room = true;
+                self.pauses.raise(PauseReason::DiskFull, message, None);
+            }
+            None if self.short_of_room => {
+                self.short_of_room = false;
+                self.pauses.lift(PauseReason::DiskFull);
+            }
+            None => {}
+        }
+    }
+
+    /// A folder refuses work: the next move of a file is the probe.
+    pub fn disk_trouble(&mut self, trouble: Trouble, message: String, now: Instant) {
         let reason = match trouble {
             Trouble::DiskFull => PauseReason::DiskFull,
             Trouble::ReadOnly | Trouble::Vanished | Trouble::Forbidden | Trouble::Failing => PauseReason::ReadOnly,
         };
-        self.pauses.raise(reason, message, None);
+        self.pauses.refuse(reason, None, message, backoff::DISK, now);
     }
 
-    /// Files can be written again.
+    /// Files can be written again; there may still be too little room, which is asked for apart.
     pub fn disk_works(&mut self) {
         self.pauses.lift(PauseReason::ReadOnly);
+        if !self.short_of_room {
+            self.pauses.lift(PauseReason::DiskFull);
+        }
     }
 
     /// Puts a job where it belongs until its next step.
@@ -651,3 +679,6 @@ fn per_second(config: &Config) -> Option<f64> {
 fn spending_limits(config: &Config) -> budget::Limits {
     budget::Limits { per_hour: config.budget.per_hour, per_day: config.budget.per_day }
 }
+
+#[cfg(test)]
+mod tests;

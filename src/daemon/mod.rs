@@ -10,7 +10,7 @@
 //! A step that panics takes its job out of this run and nothing else; the next start recovers it. The loop ends with an error
 //! only if the ledger is closed, which is a bug.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -151,7 +151,8 @@ struct Daemon {
     moving: JoinSet<Ended>,
     /// Which job a task works for, so that a panic can be told.
     working: HashMap<Id, JobId>,
-    rejecting: usize,
+    /// Pairs that are claimed to be rejected.
+    rejecting: HashSet<JobId>,
     controls: Controls,
     once: bool,
     outcome: Outcome,
@@ -170,7 +171,7 @@ enum Ended {
     /// A claim that went on to its submission if it could.
     Claimed(JobId, Box<intake::ReadyPair>, Claiming, Option<Stepped>),
     /// A pair that is rejected was claimed.
-    Refused(Box<intake::ReadyPair>, Claiming),
+    Refused(JobId, Box<intake::ReadyPair>, Claiming),
     /// A step.
     Stepped(JobId, Stepped),
     /// Bytes that are free.
@@ -216,7 +217,7 @@ impl Daemon {
             client,
             policy: policy(&config),
             limits: config.picture,
-            stop: controls.stop.clone(),
+            stop: controls.stop.child_token(),
             unwritten,
             observer: options.observer,
         };
@@ -239,7 +240,7 @@ impl Daemon {
             sending: JoinSet::new(),
             moving: JoinSet::new(),
             working: HashMap::new(),
-            rejecting: 0,
+            rejecting: HashSet::new(),
             controls,
             once: options.once,
             outcome: Outcome::default(),
@@ -376,14 +377,14 @@ impl Daemon {
         let blocked = [PauseReason::DiskFull, PauseReason::ReadOnly, PauseReason::LedgerUnwritable]
             .into_iter()
             .any(|reason| self.driver.pauses.has(reason));
-        while !blocked && self.rejecting < REJECTIONS_MAX {
+        while !blocked && self.rejecting.len() < REJECTIONS_MAX {
             let Some(pair) = self.intake.take_bad() else { break };
-            self.rejecting += 1;
             let shells = self.shells.clone();
             let id = JobId::from_uuid(uuid::Uuid::now_v7());
+            self.rejecting.insert(id);
             let handle = self.moving.spawn(async move {
                 let claiming = claiming::claim(shells, id, pair.clone()).await;
-                Ended::Refused(Box::new(pair), claiming)
+                Ended::Refused(id, Box::new(pair), claiming)
             });
             self.working.insert(handle.id(), id);
         }
@@ -398,7 +399,8 @@ impl Daemon {
                     && error.is_panic()
                 {
                     tracing::error!(job_id = %id, "a bug: a step panicked; its job goes on at the next start");
-                    self.driver.lost(id);
+                    self.driver.lost(id, now);
+                    self.rejecting.remove(&id);
                 }
                 return;
             }
@@ -406,13 +408,13 @@ impl Daemon {
         self.working.remove(&task);
         match ended {
             Ended::Claimed(id, pair, claiming, stepped) => self.claimed(id, &pair, claiming, stepped, now),
-            Ended::Refused(pair, claiming) => {
-                self.rejecting -= 1;
+            Ended::Refused(id, pair, claiming) => {
+                self.rejecting.remove(&id);
                 self.intake.claim_ended(&pair, matches!(claiming, Claiming::Job(_)));
                 match claiming {
                     Claiming::Job(job) => self.driver.adopt(*job, now),
                     Claiming::Changed => {}
-                    Claiming::Failed(trouble, message) => self.claim_trouble(trouble, message),
+                    Claiming::Failed(trouble, message) => self.claim_trouble(trouble, message, now),
                 }
             }
             Ended::Stepped(id, stepped) => {
@@ -427,11 +429,10 @@ impl Daemon {
                     Ok(bytes) if bytes < self.config.min_free_bytes => {
                         let wanted = config::units::show_size(self.config.min_free_bytes);
                         let found = config::units::show_size(bytes);
-                        let message = format!("{found} are free where videos go, min_free is {wanted}");
-                        self.driver.pauses.raise(PauseReason::DiskFull, message, None);
+                        self.driver.room(Some(format!("{found} are free where videos go, min_free is {wanted}")));
                     }
-                    Ok(_) => self.driver.pauses.lift(PauseReason::DiskFull),
-                    Err(error) => self.driver.disk_trouble(error.trouble(), claiming::chain(&error)),
+                    Ok(_) => self.driver.room(None),
+                    Err(error) => self.driver.disk_trouble(error.trouble(), claiming::chain(&error), now),
                 }
             }
             Ended::Written(result) => {
@@ -469,21 +470,21 @@ impl Daemon {
             (Claiming::Job(job), None) => {
                 self.driver.claim_failed(id);
                 self.driver.adopt(*job, now);
-                if self.controls.stop.is_cancelled() {
+                if self.shells.stop.is_cancelled() {
                     self.driver.stop();
                 }
             }
             (Claiming::Changed, _) => self.driver.claim_failed(id),
             (Claiming::Failed(trouble, message), _) => {
                 self.driver.claim_failed(id);
-                self.claim_trouble(trouble, message);
+                self.claim_trouble(trouble, message, now);
             }
         }
     }
 
-    fn claim_trouble(&mut self, trouble: Option<durable::Trouble>, message: String) {
+    fn claim_trouble(&mut self, trouble: Option<durable::Trouble>, message: String, now: Instant) {
         match trouble {
-            Some(trouble) => self.driver.disk_trouble(trouble, message),
+            Some(trouble) => self.driver.disk_trouble(trouble, message, now),
             None => tracing::error!("a pair could not be claimed and stays in the inbox: {message}"),
         }
     }
@@ -579,10 +580,6 @@ impl Daemon {
         if (self.driver.pauses.has(PauseReason::DiskFull) || self.driver.pauses.has(PauseReason::ReadOnly))
             && self.disk_checked_at.is_none_or(|at| now.duration_since(at) >= DISK_CHECK_EVERY)
         {
-            if self.driver.pauses.has(PauseReason::ReadOnly) {
-                // The next claim or move is the probe.
-                self.driver.disk_works();
-            }
             self.check_disk();
         }
         if let Some(change) = self.snapshot.due(&self.driver, &self.intake, now) {
@@ -621,10 +618,22 @@ impl Daemon {
     fn prune(&mut self) {
         let jobs_before = self.config.keep.ledger.and_then(|kept| jiff::Timestamp::now().checked_sub(kept).ok());
         let spending_before = jiff::Timestamp::now() - ledger::SPENDING_KEPT;
-        let shells = self.shells.clone();
+        let (shells, kept) = (self.shells.clone(), self.config.keep.archive);
         self.moving.spawn(async move {
             if let Err(error) = shells.ledger.write(vec![Change::Prune { jobs_before, spending_before }]).await {
                 tracing::warn!("cannot forget old jobs: {error}");
+            }
+            if let Some(kept) = kept {
+                let spool = shells.spool.clone();
+                match blocking(move || spool.prune_archive(kept)).await {
+                    Ok(0) => {}
+                    Ok(files) => {
+                        tracing::info!("removed {files} files from the archive that were older than keep.archive")
+                    }
+                    Err(error) => {
+                        tracing::warn!("cannot remove old files from the archive: {}", claiming::chain(&error))
+                    }
+                }
             }
             Ended::Pruned
         });
@@ -663,7 +672,7 @@ impl Daemon {
 
     /// With `once`: whether nothing can move any more.
     fn is_finished(&mut self) -> bool {
-        let busy = !self.sending.is_empty() || self.rejecting > 0;
+        let busy = !self.sending.is_empty() || !self.rejecting.is_empty();
         if busy || !self.intake.scanned() {
             return false;
         }

@@ -26,6 +26,10 @@ const LINK_FRESH: Duration = Duration::from_secs(60);
 /// A task whose account has changed is asked about this often.
 const ACCOUNT_CHANGED: Duration = Duration::from_secs(60 * 60);
 
+/// A job in doubt is submitted again at most until it has had so many attempts, whatever the operator wishes: a gateway that
+/// loses every answer must not be paid for ever.
+const IN_DOUBT_ATTEMPTS_MAX: u32 = 3;
+
 /// Seeds that are drawn: 1 to 2^31-1, which every reader of a receipt can hold.
 const SEED_MAX: u32 = i32::MAX as u32;
 
@@ -137,7 +141,12 @@ pub fn fail(job: Job, error: &StepError) -> Stepped {
 
 async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
     let request = job.request.clone().ok_or_else(|| StepError::Bug("a queued job asks for nothing".to_owned()))?;
-    let picture = open_picture(shells, &job).await?;
+    let Claimed { whole, picture } = open_claimed(shells, &job).await?;
+    if !whole {
+        let message = "its files are gone from work/, so nothing was sent".to_owned();
+        let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
+        return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
+    }
     let reserve = Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() };
     let job = shells.record(&job, Event::Intended, vec![reserve]).await?;
     let send = job.sends;
@@ -476,7 +485,7 @@ async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
     let State::InDoubt { why } = &job.state else {
         return Err(StepError::Bug(format!("resolved while {}", job.state.label())));
     };
-    if shells.policy.resubmit_in_doubt {
+    if shells.policy.resubmit_in_doubt && job.attempts < IN_DOUBT_ATTEMPTS_MAX {
         return Ok(Stepped::with(shells.record(&job, Event::SubmitAgain, Vec::new()).await?));
     }
     let failure = Failure {
@@ -521,19 +530,18 @@ async fn bad_link(shells: &Shells, job: &Job, finish: Option<Finish>) -> Result<
     shells.record(job, event, Vec::new()).await
 }
 
-async fn open_picture(shells: &Shells, job: &Job) -> Result<Option<File>, StepError> {
-    if job.input.picture.is_none() {
-        return Ok(None);
-    }
+/// What lies in a job's folder.
+struct Claimed {
+    /// Whether everything is there that was claimed.
+    whole: bool,
+    picture: Option<File>,
+}
+
+async fn open_claimed(shells: &Shells, job: &Job) -> Result<Claimed, StepError> {
     let (spool, id) = (shells.spool.clone(), job.id);
-    match blocking(move || spool.open_claimed(id)).await?.0 {
-        Some(file) => Ok(Some(file)),
-        None => Err(StepError::File(FileError {
-            doing: "read",
-            path: shells.spool.job_path(job.id).join(crate::spool::claim::PICTURE),
-            source: std::io::ErrorKind::NotFound.into(),
-        })),
-    }
+    let (picture, sidecar) = blocking(move || spool.open_claimed(id)).await?;
+    let whole = picture.is_some() == job.input.picture.is_some() && sidecar.is_some() == job.input.sidecar.is_some();
+    Ok(Claimed { whole, picture })
 }
 
 /// A part in the outbox, where nothing of an earlier run lies any more.
