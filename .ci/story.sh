@@ -23,11 +23,13 @@ outbox=$dir/spool/outbox
 dropped=0
 simulator=
 daemon=
+reason=
 
 finish() {
-    local status=$?
+    local status=$? process log
     for process in $daemon $simulator; do
         kill -KILL "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
     done
     if ((status != 0)); then
         echo "--- the spool"
@@ -36,14 +38,16 @@ finish() {
             echo "--- the end of $log.log"
             tail -n 40 "$dir/$log.log" 2>/dev/null || true
         done
+        echo "FAILED: ${reason:-a command ended with $status}" >&2
     fi
     rm -rf "$dir"
     exit "$status"
 }
 trap finish EXIT
 
+# Ends the story; the reason comes after what was seen.
 fail() {
-    echo "FAILED: $*" >&2
+    reason=$*
     exit 1
 }
 
@@ -199,10 +203,13 @@ for folder in inbox error; do
 done
 left=$(find "$dir/spool/work" -mindepth 1 -type d)
 [[ -z $left ]] || fail "left in work: $left"
-said=$("$program" status --config "$dir/jimengd.yaml" --json | json "['counts']['delivered']")
+said=$("$program" status --config "$dir/jimengd.yaml" --json | json "['counts']['delivered']") || fail "status tells nothing that can be read"
 ((said == dropped)) || fail "status tells $said delivered, not $dropped"
 
 kill -TERM "$simulator"
 wait "$simulator" || fail "the simulator: exit code $?"
 simulator=
+if grep 'against the page of the API' "$dir/simulator.log"; then
+    fail "requests were not what the API's page says"
+fi
 tell "$dropped pairs, $dropped videos, paid $paid times"
