@@ -1,3 +1,5 @@
+//! What is to be done next, and what each answer means, as tables.
+
 use super::*;
 use crate::job::failure::{Charged, Reason, Stage};
 use crate::job::state::{Finish, Publication, Rejection, Video};

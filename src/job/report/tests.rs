@@ -1,3 +1,5 @@
+//! The two documents, to the letter.
+
 use insta::assert_snapshot;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Every event in every state, and the names that come out of a pair.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The ledger on real files: what is written is read again, and nothing else is touched.
+
 use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;

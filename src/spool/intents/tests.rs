@@ -1,3 +1,5 @@
+//! The witness: what is announced is on disk, and what a crash cut off does not count.
+
 use std::path::Path;
 
 use super::*;
