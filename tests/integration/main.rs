@@ -1,1 +1,14 @@
-//! To come.
+//! The daemon as a whole, against the simulated vendor over real HTTP and on a real file system.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot unwrap fails it")]
+
+mod crash_recovery;
+mod delivery;
+mod logs;
+mod pauses;
+mod rejection;
+mod rig;
+mod shipped_files;
+mod shutdown;
+mod throttling;
+mod wire_contract;
