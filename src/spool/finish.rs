@@ -64,12 +64,16 @@ impl Spool {
         dir.identity()
     }
 
-    /// Takes a job's temporary video away. Blocks.
+    /// Takes a job's temporary video away, if there is one. Blocks.
     ///
     /// # Errors
     /// It cannot be removed.
     pub fn drop_part(&self, job: &Job) -> Result<(), FileError> {
-        self.outbox_dir(&job.pair)?.unlink(&Self::part_name(job.id)).map(drop)
+        match Dir::open(&self.settings.outbox)?.descend(&job.pair.folder) {
+            Ok(outbox) => outbox.unlink(&Self::part_name(job.id)).map(drop),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The first number from `least` on under which all names of a delivery are free. Blocks.

@@ -304,6 +304,7 @@ impl Driver {
         if moved_files && !failed {
             self.disk_works();
         }
+        let refused = news.iter().any(|news| matches!(news, News::AccountRefused(..) | News::GatewayRefused(..)));
         for news in news {
             self.learn(id, news, now);
         }
@@ -314,7 +315,7 @@ impl Driver {
         };
         if (release || self.stopping || self.pauses.by_the_api()) && may_be_released(&job) {
             let unreachable_only =
-                self.pauses.has(PauseReason::Gateway) && self.pauses.failures(PauseReason::Gateway) < 3;
+                !refused && self.pauses.has(PauseReason::Gateway) && self.pauses.failures(PauseReason::Gateway) < 3;
             if release || self.stopping || !unreachable_only {
                 self.resting.insert(id, Resting { job, part: None, failures, since: now });
                 self.count_out(id);

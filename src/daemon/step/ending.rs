@@ -40,7 +40,16 @@ pub(super) async fn reject(shells: &Shells, mut job: Job) -> Result<Stepped, Ste
             return Err(StepError::Bug(format!("rejected while {}", job.state.label())));
         };
         let (spool, owner) = (shells.spool.clone(), job.clone());
-        let finished = blocking(move || spool.reject(&owner, &failure, &rejection)).await?;
+        let finished = blocking(move || {
+            // What was fetched of a video that is given up. An outbox that is not there keeps no pair from its report.
+            if owner.attempts > 0
+                && let Err(error) = spool.drop_part(&owner)
+            {
+                tracing::warn!(job_id = %owner.id, "an unfinished video is left in the outbox: {error}: {}", error.source);
+            }
+            spool.reject(&owner, &failure, &rejection)
+        })
+        .await?;
         match finished {
             Finished::Renumber(number) => {
                 job = shells.record(&job, Event::Renumbered { number }, Vec::new()).await?;
