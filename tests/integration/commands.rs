@@ -1,7 +1,5 @@
 //! The commands as scripts and people use them: the real program, its exit codes, its JSON, its help.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
-
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,18 @@
-//! The program as a whole, from outside.
+//! The program from outside: as a whole against the simulated vendor, over real HTTP and on a real file system; and the rules of
+//! its house.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot unwrap fails it")]
+
+mod architecture;
 mod commands;
+mod crash_recovery;
+mod delivery;
+mod house;
+mod logs;
+mod pauses;
+mod rejection;
+mod rig;
+mod shipped_files;
+mod shutdown;
+mod throttling;
+mod wire_contract;

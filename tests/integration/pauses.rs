@@ -1,0 +1,191 @@
+//! What is nobody's fault in the inbox makes the daemon wait, say why, and go on: no pair fails for it.
+
+use std::fs;
+
+use jimengd::simulator::{Script, Settings};
+
+use crate::rig::{Rig, Running, TOKEN, faulty_vendor, patient_vendor, script, vendor};
+
+/// The daemon holds back for `reason`, and the pair lies in the inbox as if nothing had been.
+async fn until_held(rig: &Rig, reason: &str, files: &[&str]) {
+    let fact = format!("paused for {reason}, {files:?} in the inbox");
+    rig.until(&fact, || rig.is_paused(reason) && rig.jobs_in_work() == 0 && rig.list("inbox") == files).await;
+    assert_eq!(rig.reports(), 0, "{}", rig.scene());
+}
+
+async fn goes_on(rig: &Rig, daemon: Running, videos: usize) {
+    daemon.reload().await;
+    rig.until_ended(videos, 0).await;
+    rig.until("no pause is left", || rig.snapshot().is_some_and(|said| said.paused.is_empty())).await;
+    daemon.stop().await;
+    rig.assert_everywhere_once();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_makes_one_loud_message_and_waits_for_the_right_one() {
+    let rig = Rig::plain();
+    rig.set_token("sk-wrong");
+    for name in ["a", "b", "c"] {
+        rig.drop_pair(name, name);
+    }
+    let mut daemon = rig.spawn(&[]);
+    until_held(&rig, "account", &["a.png", "a.yaml", "b.png", "b.yaml", "c.png", "c.yaml"]).await;
+    let lines = daemon.lines();
+    let loud: Vec<_> = lines.iter().filter(|line| line["level"] == "error").collect();
+    assert_eq!(loud.len(), 1, "{loud:?}");
+    assert_eq!(loud[0]["reason"], "account");
+    assert!(loud[0]["message"].as_str().unwrap().contains("token"), "{loud:?}");
+    assert!(daemon.runs());
+    rig.set_token(TOKEN);
+    daemon.hang_up();
+    rig.until_ended(3, 0).await;
+    daemon.terminate();
+    assert_eq!(daemon.code().await, 0);
+    rig.assert_everywhere_once();
+    assert_eq!(rig.vendor().paid(), 3);
+}
+
+/// Submissions are refused with `fault`; once they are not, it goes on.
+async fn is_waited_out(reason: &str, fault: &str) {
+    let rig = Rig::new(faulty_vendor(&format!("- {{on: submit, do: {fault}}}")), "");
+    let daemon = rig.start();
+    rig.drop_pair("cat", "A cat");
+    until_held(&rig, reason, &["cat.png", "cat.yaml"]).await;
+    rig.vendor().follow(Script::default());
+    goes_on(&rig, daemon, 1).await;
+    rig.assert_nothing_left();
+    assert_eq!(rig.vendor().paid(), 1, "{fault}");
+    assert_eq!(rig.receipt("cat")["attempts"], 1, "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_cannot_pay_is_waited_for() {
+    tokio::join!(
+        is_waited_out("account", "{status: 403, error_code: insufficient_user_quota}"),
+        is_waited_out("account", "{status: 402, body: envelope}"),
+        is_waited_out("account", "{code: 50400}"),
+        is_waited_out("account", "{code: 50400, status: 401}"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_no_gateway_is_waited_for() {
+    tokio::join!(
+        is_waited_out("gateway", "{status: 302, location: 'https://example.com/login'}"),
+        is_waited_out("gateway", "{status: 404, body: html}"),
+        is_waited_out("gateway", "{status: 405, body: empty}"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_address_of_the_api_pauses_and_can_be_mended_by_a_reload() {
+    let rig = Rig::plain();
+    rig.configure(&format!("api: {{base_url: '{}/wrong'}}", rig.vendor().base_url()));
+    let daemon = rig.start();
+    rig.drop_pair("cat", "A cat");
+    until_held(&rig, "gateway", &["cat.png", "cat.yaml"]).await;
+    rig.configure("");
+    goes_on(&rig, daemon, 1).await;
+    assert_eq!(rig.vendor().paid(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_still_asked_for_and_delivered_while_the_account_is_refused() {
+    let rig = Rig::new(patient_vendor(), "");
+    let daemon = rig.start();
+    rig.drop_pair("first", "first");
+    rig.until_paid(1).await;
+    rig.vendor().follow(script("- {on: submit, do: {status: 403, error_code: insufficient_user_quota}}"));
+    rig.drop_pair("second", "second");
+    rig.until("refused and back in the inbox", || {
+        rig.is_paused("account") && rig.list("inbox") == ["second.png", "second.yaml"]
+    })
+    .await;
+    rig.vendor().finish(&rig.vendor().tasks()[0].task_id);
+    rig.until_ended(1, 0).await;
+    assert_eq!(rig.list("outbox"), ["first.mp4", "first.receipt.yaml"]);
+    assert!(rig.is_paused("account"), "a poll that goes well does not fill the account");
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    assert_eq!(rig.list("inbox"), ["second.png", "second.yaml"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_is_kept_also_over_a_restart() {
+    let rig = Rig::new(vendor(), "budget: {per_hour: 2}");
+    for name in ["a", "b", "c", "d"] {
+        rig.drop_pair(name, name);
+    }
+    let daemon = rig.start();
+    rig.until_ended(2, 0).await;
+    rig.until("paused for the budget", || rig.is_paused("budget")).await;
+    daemon.stop().await;
+    // The second run ends by itself: nothing may move.
+    let outcome = rig.run_once().await;
+    assert_eq!((outcome.delivered, outcome.failed), (0, 0));
+    assert_eq!(rig.vendor().paid(), 2);
+    assert_eq!(rig.list("inbox").len(), 4);
+    assert!(rig.snapshot().unwrap().paused[0].until.is_some());
+    rig.assert_all_is_well();
+    rig.configure("budget: {per_hour: 3}");
+    assert_eq!(rig.run_once().await.delivered, 1);
+    assert_eq!(rig.vendor().paid(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_at_once_is_not_spent() {
+    let rig = Rig::new(vendor(), "budget: {per_hour: 1}\ntasks: {max: 1}");
+    rig.drop_with("bad", "prompt: 'bad [50412]'\npriority: 1\n");
+    rig.drop_pair("good", "good");
+    let outcome = rig.run_once().await;
+    assert_eq!((outcome.delivered, outcome.failed), (1, 1), "{}", rig.scene());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_keeps_pairs_in_the_inbox() {
+    let rig = Rig::new(vendor(), "min_free: 1000TB");
+    rig.drop_pair("cat", "A cat");
+    // What is rejected costs no space worth speaking of, but a full disk is a full disk.
+    let daemon = rig.start();
+    until_held(&rig, "disk_full", &["cat.png", "cat.yaml"]).await;
+    assert_eq!(rig.vendor().requests().len(), 0);
+    rig.configure("");
+    goes_on(&rig, daemon, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_vanishes_is_waited_for_and_never_made_anew() {
+    let rig = Rig::new(Settings { ..vendor() }, "inbox: {rescan: 100ms}");
+    let daemon = rig.start();
+    rig.drop_pair("before", "before");
+    rig.until_ended(1, 0).await;
+    let away = rig.folder().join("away");
+    fs::rename(rig.inbox(""), &away).unwrap();
+    rig.until("the inbox is unavailable", || rig.is_paused("inbox_unavailable")).await;
+    assert!(!rig.inbox("").exists());
+    fs::rename(&away, rig.inbox("")).unwrap();
+    rig.drop_pair("after", "after");
+    rig.until_ended(2, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outbox_that_vanishes_fails_nobody() {
+    let rig = Rig::new(vendor(), "");
+    let daemon = rig.start();
+    rig.drop_pair("first", "first");
+    rig.until_ended(1, 0).await;
+    let away = rig.folder().join("away");
+    fs::rename(rig.root().join("outbox"), &away).unwrap();
+    rig.drop_pair("second", "second");
+    rig.until("the daemon says that a folder is not there", || {
+        rig.is_paused("read_only") || rig.is_paused("disk_full")
+    })
+    .await;
+    fs::rename(&away, rig.root().join("outbox")).unwrap();
+    rig.until_ended(2, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    assert_eq!(rig.vendor().paid(), 2);
+}

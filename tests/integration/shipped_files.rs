@@ -1,0 +1,93 @@
+//! The files that are installed with the program say what the program understands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jimengd::config::{self, Config, Overrides};
+use jimengd::job::{Seed, sidecar};
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(shipped(name)).unwrap()
+}
+
+fn configuration() -> Config {
+    let file = shipped("config/jimengd.yaml");
+    config::load(Some(&file), std::iter::empty(), &Overrides::default()).unwrap().config
+}
+
+/// Every value of a unit's key, in order.
+fn unit() -> BTreeMap<String, Vec<String>> {
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text("systemd/jimengd.service").lines().filter(|line| !line.starts_with('#')) {
+        if let Some((key, value)) = line.split_once('=') {
+            keys.entry(key.to_owned()).or_default().push(value.to_owned());
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_shipped_configuration_is_the_default() {
+    let nothing = tempfile::NamedTempFile::new().unwrap();
+    let default = config::load(Some(nothing.path()), std::iter::empty(), &Overrides::default()).unwrap().config;
+    assert_eq!(configuration(), default);
+    assert_eq!(default.root, Path::new("/var/lib/jimengd"));
+    assert_eq!(default.api.base_url, "https://api.gpt.ge");
+    assert!(!default.api.allow_insecure);
+}
+
+#[test]
+fn the_example_is_a_good_sidecar() {
+    let sidecar = sidecar::read(text("config/example.yaml").as_bytes(), true).unwrap();
+    assert!(sidecar.prompt.starts_with("A golden retriever"));
+    let request = sidecar.request(Some((640, 360)), 1);
+    assert_eq!((request.aspect_ratio.label(), request.seed), ("9:16", Seed::Fixed(42)));
+}
+
+#[test]
+fn the_unit_gives_the_program_what_it_counts_on() {
+    let unit = unit();
+    let one = |key: &str| match unit.get(key).map(Vec::as_slice) {
+        Some([value]) => value.as_str(),
+        other => panic!("{key} is {other:?}"),
+    };
+    assert_eq!(one("Type"), "notify");
+    assert!(one("ExecStart").ends_with("/jimengd run"));
+    assert!(one("ExecReload").ends_with("/jimengd reload --pid $MAINPID"));
+    assert_eq!(one("Restart"), "on-failure");
+    // Trying again cures neither wrong usage nor a missing token nor a bad configuration.
+    assert_eq!(one("RestartPreventExitStatus"), "64 77 78");
+    assert!(one("LoadCredential").starts_with(&format!("{}:", config::token::CREDENTIAL)));
+    let root = configuration().root;
+    assert_eq!(Path::new("/var/lib").join(one("StateDirectory")), root);
+    assert!(unit.contains_key("WatchdogSec"));
+    for (key, value) in [("NoNewPrivileges", "yes"), ("ProtectSystem", "strict"), ("CapabilityBoundingSet", "")] {
+        assert_eq!(one(key), value);
+    }
+    let families = one("RestrictAddressFamilies");
+    assert!(["AF_UNIX", "AF_INET", "AF_INET6"].iter().all(|family| families.contains(family)), "{families}");
+    assert!(!unit.contains_key("ReadWritePaths"), "each would be a mount of its own");
+}
+
+#[test]
+fn the_service_manager_waits_longer_than_the_program_may_take() {
+    let unit = unit();
+    let seconds: u64 = unit["TimeoutStopSec"][0].strip_suffix('s').unwrap().parse().unwrap();
+    assert!(Duration::from_secs(seconds) > configuration().api.submit_timeout + Duration::from_secs(10));
+}
+
+#[test]
+fn the_users_and_folders_of_the_package_are_those_of_the_unit() {
+    let unit = unit();
+    let user = &unit["User"][0];
+    assert!(text("systemd/jimengd.sysusers").lines().any(|line| line.split_whitespace().nth(1) == Some(user)));
+    let root = configuration().root;
+    let folders = text("systemd/jimengd.tmpfiles");
+    let made: Vec<_> = folders.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(made.iter().any(|line| line.contains(root.to_str().unwrap())), "{made:?}");
+}
