@@ -4,6 +4,7 @@
 //! [`ExitCode`]. Nothing below this module ends the process.
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -19,6 +20,7 @@ pub mod reload;
 pub mod run;
 pub mod simulate;
 pub mod status;
+mod table;
 
 /// How a process ends that was told to stop twice: as if SIGTERM had ended it.
 const ENDED_BY_SIGNAL: i32 = 128 + 15;
@@ -143,6 +145,18 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(args).await,
         Command::Status(args) => status::run(&args),
         Command::Reload(args) => reload::run(&args).await,
+    }
+}
+
+/// Writes `text` to standard output. A reader that has gone away, as `head` does, is no failure.
+///
+/// # Errors
+/// Standard output takes nothing, as on a full disk.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(ExitCode::Io, error)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -59,6 +59,9 @@ pub struct ReloadWord {
     pub pid: u32,
     /// Counts the reloads of this process.
     pub number: u64,
+    /// When it said so: in a container each start may have the same process number, and its first words would be alike.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// Why it was refused, if it was.
     pub refused: Option<String>,
 }
@@ -108,7 +111,12 @@ impl Writer {
     /// How a reload went.
     pub(super) fn reload_word(&mut self, word: Result<(), String>) -> Change {
         self.reloads += 1;
-        let word = ReloadWord { pid: std::process::id(), number: self.reloads, refused: word.err() };
+        let word = ReloadWord {
+            pid: std::process::id(),
+            number: self.reloads,
+            at: Some(Timestamp::now()),
+            refused: word.err(),
+        };
         Change::Remember { name: RELOAD_FACT, value: json(&word) }
     }
 

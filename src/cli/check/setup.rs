@@ -1,0 +1,288 @@
+//! What the set-up needs beside the configuration: folders, ledger, token, trust store, watches, space, clock, account.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::{Finding, folders};
+use crate::api::{Client, PollAnswer};
+use crate::cli::{environment, run::api_settings};
+use crate::config::units::{show_duration, show_size};
+use crate::config::{self, Config, Watch};
+use crate::daemon::LEDGER;
+use crate::job::TaskId;
+use crate::job::business_code::{self, Verdict};
+use crate::ledger::Reader;
+use crate::spool::{Spool, durable, scan};
+
+/// How long the API may take to answer here: this is a courtesy, not a task.
+const API_PATIENCE: Duration = Duration::from_secs(10);
+
+/// 2025-01-01 UTC: a clock before this program was written is wrong.
+const CLOCK_MIN: i64 = 1_735_689_600;
+
+/// 2100-01-01 UTC: so is one that far ahead.
+const CLOCK_MAX: i64 = 4_102_444_800;
+
+/// The kernel's limit of watched folders of one user.
+const WATCHES_MAX_FILE: &str = "/proc/sys/fs/inotify/max_user_watches";
+
+/// An identifier that no task has: asking for it is free and shows whether the token is let in.
+const NO_TASK: &str = "0";
+
+/// Looks at everything. Nothing is left changed.
+pub(super) async fn look(config: &Config) -> Vec<Finding> {
+    let mut findings = {
+        let config = config.clone();
+        let looked = tokio::task::spawn_blocking(move || local(&config)).await;
+        looked.unwrap_or_else(|error| vec![Finding::bad("check", format!("a bug: {error}"), "please report it")])
+    };
+    let (client, found) = client(config);
+    findings.extend(found);
+    if let Some(client) = client {
+        findings.push(api(&client).await);
+        findings.push(balance(&client).await);
+    }
+    findings
+}
+
+/// What needs no network. Blocks.
+fn local(config: &Config) -> Vec<Finding> {
+    let ledger = config.root.join(LEDGER);
+    let first_time = !ledger.exists();
+    let running = Spool::is_locked(&config.folders.work).unwrap_or(false);
+    let mut findings = vec![if running {
+        Finding::ok("daemon", format!("one is running on {}", config.root.display()))
+    } else {
+        Finding::ok("daemon", "none is running here")
+    }];
+    findings.extend(folders::look(config, first_time, running));
+    findings.push(match Reader::open(&ledger) {
+        Ok(Some(_)) => Finding::ok("ledger", ledger.display().to_string()),
+        Ok(None) => Finding::ok("ledger", "not there yet; made at the first start"),
+        Err(error) => {
+            Finding::bad("ledger", super::folders::chain(error), "see above; an unreadable ledger is never replaced")
+        }
+    });
+    findings.push(watches(config));
+    findings.push(space(config));
+    findings.push(clock(Timestamp::now()));
+    findings
+}
+
+fn watches(config: &Config) -> Finding {
+    const NAME: &str = "watches";
+    let every = show_duration(config.inbox.poll);
+    let inbox = &config.folders.inbox;
+    match config.inbox.watch {
+        Watch::Poll => return Finding::ok(NAME, format!("the inbox is polled every {every}, as inbox.watch says")),
+        Watch::Auto | Watch::Events => {}
+    }
+    // A folder that is not there yet will be on the file system of the one that will hold it.
+    if !scan::events_work(folders::existing(inbox)).unwrap_or(true) {
+        let message = "the inbox is on a network or user-space file system, which does not tell of changes";
+        return match config.inbox.watch {
+            Watch::Events => Finding::warning(
+                NAME,
+                format!(
+                    "{message}, yet inbox.watch is events: pairs are found by the rescan every {}",
+                    show_duration(config.inbox.rescan)
+                ),
+                "set inbox.watch to auto",
+            ),
+            Watch::Auto | Watch::Poll => Finding::warning(
+                NAME,
+                format!("{message}: it is polled every {every}"),
+                "nothing to do; pairs start a little later",
+            ),
+        };
+    }
+    let limit: Option<u64> = fs::read_to_string(WATCHES_MAX_FILE).ok().and_then(|text| text.trim().parse().ok());
+    let Some(limit) = limit else {
+        return Finding::ok(NAME, "the kernel does not say how many folders may be watched");
+    };
+    // The inbox itself and the canary are watched, too.
+    let needed = count_folders(inbox, limit) + 2;
+    let advice =
+        || format!("raise fs.inotify.max_user_watches to {} or more with sysctl", needed.saturating_mul(4).max(65_536));
+    if needed > limit {
+        let message =
+            format!("the inbox has more folders than the {limit} that a user may watch: it is polled every {every}");
+        Finding::warning(NAME, message, advice())
+    } else if needed > limit / 2 {
+        let message =
+            format!("{needed} of {limit} folders that a user may watch are needed, and other programs want some");
+        Finding::warning(NAME, message, advice())
+    } else {
+        Finding::ok(NAME, format!("{needed} of {limit} that a user may have are needed"))
+    }
+}
+
+/// Folders beneath `root`, without following links; counts no further than a little over `enough`.
+fn count_folders(root: &Path, enough: u64) -> u64 {
+    let mut count = 0;
+    let mut pending = vec![root.to_owned()];
+    while let Some(folder) = pending.pop().filter(|_| count <= enough) {
+        // What cannot be read is not watched either; the lines about the folders tell of it.
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                count += 1;
+                pending.push(entry.path());
+            }
+        }
+    }
+    count
+}
+
+fn space(config: &Config) -> Finding {
+    const NAME: &str = "free space";
+    let wanted = show_size(config.min_free_bytes);
+    match durable::free_bytes(folders::existing(&config.folders.outbox)) {
+        Ok(free) if free < config.min_free_bytes => Finding::bad(
+            NAME,
+            format!("{} are free where videos go, and nothing is claimed below min_free, {wanted}", rounded(free)),
+            "free some space, or lower min_free",
+        ),
+        Ok(free) => Finding::ok(NAME, format!("{} where videos go, min_free is {wanted}", rounded(free))),
+        Err(error) => Finding::bad(NAME, folders::chain(error), "let this user enter the folders"),
+    }
+}
+
+/// A size for the eye, to a whole megabyte.
+fn rounded(bytes: u64) -> String {
+    const MEGABYTE: u64 = 1_000_000;
+    show_size(if bytes < MEGABYTE { bytes } else { bytes - bytes % MEGABYTE })
+}
+
+fn clock(now: Timestamp) -> Finding {
+    const NAME: &str = "clock";
+    let shown = crate::cli::table::instant(now);
+    if (CLOCK_MIN..CLOCK_MAX).contains(&now.as_second()) {
+        Finding::ok(NAME, shown)
+    } else {
+        Finding::bad(
+            NAME,
+            format!("it says {shown}: certificates will be refused and times in receipts be wrong"),
+            "set the clock, for instance with timedatectl set-ntp true",
+        )
+    }
+}
+
+/// The client, if one can be made, and what was found on the way.
+fn client(config: &Config) -> (Option<Client>, Vec<Finding>) {
+    const TOKEN: &str = "token";
+    const CLIENT: &str = "trust store";
+    let token = match config::token(config, environment()) {
+        Ok(token) => token,
+        Err(error) => {
+            let finding = Finding::bad(TOKEN, folders::chain(error), "nothing can be submitted without one");
+            return (None, vec![finding]);
+        }
+    };
+    let mut findings = vec![Finding::ok(TOKEN, format!("found in {}", token.found_in))];
+    findings.extend(
+        token
+            .warnings
+            .iter()
+            .map(|warning| Finding::warning(TOKEN, warning, "whoever can read it can spend your money")),
+    );
+    match Client::new(api_settings(config, token.secret)) {
+        Ok(client) => {
+            let message = match config.api.base_url.starts_with("https:") {
+                true => "certificates are there to trust in",
+                false => "not needed: api.base_url is plain http",
+            };
+            findings.push(Finding::ok(CLIENT, message));
+            (Some(client), findings)
+        }
+        Err(error) => {
+            let advice = "mend the keys under api, or install the package ca-certificates";
+            findings.push(Finding::bad(CLIENT, folders::chain(error), advice));
+            (None, findings)
+        }
+    }
+}
+
+async fn api(client: &Client) -> Finding {
+    const NAME: &str = "api";
+    const REFUSED: &str = "check the token and the balance at the API's provider";
+    const LATER: &str = "check api.base_url and the network; the daemon waits and goes on by itself";
+    let base_url = client.account().base_url;
+    let Some(no_task) = TaskId::new(NO_TASK) else { return Finding::ok(NAME, "not asked") };
+    match timeout(API_PATIENCE, client.poll(&no_task)).await {
+        Ok(PollAnswer::Account(refusal)) => {
+            Finding::bad(NAME, format!("{base_url} refuses the token: {}", refusal.message), REFUSED)
+        }
+        Ok(PollAnswer::Business(error)) if business_code::entry(error.code).verdict == Verdict::PauseAccount => {
+            Finding::bad(NAME, format!("{base_url} refuses the account: {} ({})", error.message, error.code.0), REFUSED)
+        }
+        Ok(PollAnswer::Gateway(refusal)) => {
+            Finding::warning(NAME, format!("{base_url} does not answer as the API does: {}", refusal.message), LATER)
+        }
+        Ok(PollAnswer::Unreachable(refusal)) => {
+            Finding::warning(NAME, format!("{base_url} cannot be reached: {}", refusal.message), LATER)
+        }
+        Err(_) => {
+            Finding::warning(NAME, format!("{base_url} does not answer within {}", show_duration(API_PATIENCE)), LATER)
+        }
+        Ok(
+            PollAnswer::InQueue
+            | PollAnswer::Generating
+            | PollAnswer::UnknownStatus(_)
+            | PollAnswer::Done { .. }
+            | PollAnswer::NoVideo { .. }
+            | PollAnswer::Business(_)
+            | PollAnswer::Gone(_)
+            | PollAnswer::Throttled(_),
+        ) => Finding::ok(NAME, format!("{base_url} answers and lets the token in")),
+    }
+}
+
+async fn balance(client: &Client) -> Finding {
+    const NAME: &str = "balance";
+    match timeout(API_PATIENCE, client.balance()).await.ok().flatten() {
+        Some(balance) => match balance.limit {
+            Some(limit) if balance.used >= limit => Finding::warning(
+                NAME,
+                format!("all of {limit:.2} dollars are used"),
+                "pay in at the API's provider; until then the queue pauses",
+            ),
+            Some(limit) => Finding::ok(NAME, format!("{:.2} of {limit:.2} dollars are used", balance.used)),
+            None => Finding::ok(NAME, format!("no limit; {:.2} dollars are used", balance.used)),
+        },
+        None => Finding::ok(NAME, "not known; not every provider tells"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::check::Verdict as Found;
+
+    #[test]
+    fn a_clock_that_was_never_set_is_a_problem() {
+        for (second, verdict) in [(0, Found::Problem), (CLOCK_MIN, Found::Ok), (CLOCK_MAX, Found::Problem)] {
+            let now = Timestamp::from_second(second).expect("in range");
+            assert_eq!(clock(now).verdict, verdict, "{now}");
+        }
+    }
+
+    #[test]
+    fn folders_are_counted_without_following_links() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).unwrap();
+        assert_eq!(count_folders(root.path(), 100), 2);
+        assert_eq!(count_folders(&root.path().join("none"), 100), 0);
+    }
+
+    #[test]
+    fn sizes_are_rounded_for_the_eye() {
+        assert_eq!((rounded(123), rounded(12_345_678)), ("123B".to_owned(), "12MB".to_owned()));
+    }
+}
