@@ -56,9 +56,9 @@ pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Vec<Job>, St
 /// A job of the ledger: where does it really stand?
 async fn reconcile(shells: &Shells, job: Job, witnessed: &impl Fn(JobId) -> u32) -> Result<Job, StepError> {
     match &job.state {
-        State::Queued { .. } if witnessed(job.id) > job.sends && (job.sends > 0 || witnessed(job.id) != u32::MAX) => {
-            // The ledger is older than the witness: it was sent once more than the ledger knows.
-            let why = "the ledger is older than work/.intents, which says that the request was sent";
+        State::Queued { .. } if witnessed(job.id) > job.sends => {
+            // The ledger is older than the witness, or there is none: it may have been sent once more than the ledger knows.
+            let why = "work/.intents does not confirm the ledger: the request may have been sent";
             let job = Job { sends: job.sends.max(1), state: State::Submitting, ..job };
             let next = job.on(claiming::in_doubt(why), Timestamp::now())?;
             shells.ledger.write(vec![Change::Update(Box::new(next.clone()))]).await?;

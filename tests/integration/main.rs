@@ -1,9 +1,11 @@
-//! The daemon as a whole, against the simulated vendor over real HTTP and on a real file system.
+//! The daemon as a whole, against the simulated vendor over real HTTP and on a real file system; and the rules of its house.
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot unwrap fails it")]
 
+mod architecture;
 mod crash_recovery;
 mod delivery;
+mod house;
 mod logs;
 mod pauses;
 mod rejection;

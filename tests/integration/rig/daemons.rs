@@ -72,7 +72,7 @@ async fn ended(task: &mut JoinHandle<Result<Outcome, DaemonError>>) -> Outcome {
 fn set_up(file: &Path) -> (Config, Client) {
     let config = config::load(Some(file), std::iter::empty(), &Overrides::default()).expect("a good configuration");
     let token = config::token(&config.config, std::iter::empty()).expect("a token");
-    let client = Client::new(api_settings(&config.config, token)).expect("a client");
+    let client = Client::new(api_settings(&config.config, token.secret)).expect("a client");
     (config.config, client)
 }
 
