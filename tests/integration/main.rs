@@ -1,8 +1,10 @@
-//! The daemon as a whole, against the simulated vendor over real HTTP and on a real file system; and the rules of its house.
+//! The program from outside: as a whole against the simulated vendor, over real HTTP and on a real file system; and the rules of
+//! its house.
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot unwrap fails it")]
 
 mod architecture;
+mod commands;
 mod crash_recovery;
 mod delivery;
 mod house;

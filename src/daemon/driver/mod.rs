@@ -301,10 +301,10 @@ impl Driver {
         let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
         let Stepped { job, news, part, failed, release } = stepped;
-        let refused = news.iter().any(|news| matches!(news, News::AccountRefused(..) | News::GatewayRefused(..)));
         if moved_files && !failed {
             self.disk_works();
         }
+        let refused = news.iter().any(|news| matches!(news, News::AccountRefused(..) | News::GatewayRefused(..)));
         for news in news {
             self.learn(id, news, now);
         }

@@ -104,12 +104,15 @@ pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) 
 }
 
 /// Gives a queued job's files back to the inbox and forgets the job.
+///
+/// The row goes last: as long as it is there it says that nothing was accepted, which the witness alone cannot say of a job that
+/// was throttled. Recovery finds a row without files and forgets it.
 pub async fn release(shells: Arc<Shells>, job: Job) -> Stepped {
     let before = job.clone();
     let released = async {
-        shells.ledger.write(vec![Change::Delete(job.id)]).await?;
         let (spool, id) = (shells.spool.clone(), job.id);
         blocking(move || spool.put_back(id)).await?;
+        shells.ledger.write(vec![Change::Delete(job.id)]).await?;
         tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
         Ok::<_, StepError>(Stepped { job: None, news: Vec::new(), part: None, failed: false, release: false })
     };
