@@ -1,6 +1,7 @@
 //! `jimengd run`: the daemon.
 
 use clap::Args;
+use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -79,14 +80,14 @@ pub fn client(config: &Config) -> Result<Client, Failure> {
     for warning in &token.warnings {
         tracing::warn!("{warning}");
     }
-    Client::new(api_settings(config, token)).map_err(|error| Failure::new(ExitCode::Config, error))
+    Client::new(api_settings(config, token.secret)).map_err(|error| Failure::new(ExitCode::Config, error))
 }
 
 /// The API's part of the configuration.
-pub fn api_settings(config: &Config, token: config::Token) -> api::Settings {
+pub fn api_settings(config: &Config, token: SecretString) -> api::Settings {
     api::Settings {
         base_url: config.api.base_url.clone(),
-        token: token.secret,
+        token,
         allow_insecure: config.api.allow_insecure,
         ca_file: config.api.ca_file.clone(),
         connect_timeout: config.api.connect_timeout,

@@ -112,7 +112,10 @@ async fn take_in(shells: &Shells, pair: &ReadyPair, id: JobId) -> Result<Option<
     };
     if let Some(earlier) = earlier {
         let (spool, name) = (shells.spool.clone(), pair.name.clone());
-        blocking(move || spool.forget_report(&name, &earlier)).await?;
+        if let Err(error) = blocking(move || spool.forget_report(&name, &earlier)).await {
+            // The job is recorded and goes on; the old report is only a paper too many.
+            tracing::warn!(job_id = %id, "cannot remove the report of the earlier job: {}", chain(&error));
+        }
     }
     Ok(Some(job))
 }

@@ -118,10 +118,10 @@ impl Pauses {
     }
 
     /// Raises a pause that a probe may end, or makes its next probe later.
-    pub fn refuse(&mut self, reason: PauseReason, by: Call, message: String, backoff: Backoff, now: Instant) {
+    pub fn refuse(&mut self, reason: PauseReason, by: Option<Call>, message: String, backoff: Backoff, now: Instant) {
         let is_new = !self.has(reason);
         let pause = self.entry(reason, message);
-        pause.raised_by = Some(by);
+        pause.raised_by = by;
         // Many answers of one moment are one failure.
         if is_new || pause.probe_at.is_some_and(|at| at <= now) {
             pause.failures += 1;

@@ -6,7 +6,7 @@
 //! - a number in `.intents` higher than the ledger's: in doubt, however old the ledger is;
 //! - `.intents` missing: in doubt, unless the ledger knows a task or an end;
 //! - no row and no line: never sent; the files go back to the inbox;
-//! - a row: goes on from its state.
+//! - a row: goes on from its state; a queued one without its files was being given back, and is forgotten.
 //!
 //! A row whose folder is gone goes on too: the steps find out what was done already.
 
@@ -45,7 +45,7 @@ pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Vec<Job>, St
     };
     let mut jobs = Vec::with_capacity(live.len());
     for job in live {
-        jobs.push(reconcile(shells, job, &witnessed).await?);
+        jobs.extend(reconcile(shells, job, &witnessed).await?);
     }
     for id in in_work.into_iter().filter(|id| !known.contains(id)) {
         jobs.extend(without_row(shells, id, witnessed(id)).await?);
@@ -54,20 +54,41 @@ pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Vec<Job>, St
 }
 
 /// A job of the ledger: where does it really stand?
-async fn reconcile(shells: &Shells, job: Job, witnessed: &impl Fn(JobId) -> u32) -> Result<Job, StepError> {
+async fn reconcile(shells: &Shells, job: Job, witnessed: &impl Fn(JobId) -> u32) -> Result<Option<Job>, StepError> {
     match &job.state {
-        State::Queued { .. } if witnessed(job.id) > job.sends && (job.sends > 0 || witnessed(job.id) != u32::MAX) => {
-            // The ledger is older than the witness: it was sent once more than the ledger knows.
-            let why = "the ledger is older than work/.intents, which says that the request was sent";
+        State::Queued { .. } if witnessed(job.id) > job.sends => {
+            // The ledger is older than the witness, or there is none: it may have been sent once more than the ledger knows.
+            let why = "work/.intents does not confirm the ledger: the request may have been sent";
             let job = Job { sends: job.sends.max(1), state: State::Submitting, ..job };
             let next = job.on(claiming::in_doubt(why), Timestamp::now())?;
             shells.ledger.write(vec![Change::Update(Box::new(next.clone()))]).await?;
-            Ok(next)
+            Ok(Some(next))
         }
-        State::Queued { .. } | State::Submitting | State::InDoubt { .. } => Ok(job),
-        State::Submitted { .. } | State::Ready { .. } | State::Fetched { .. } | State::Failing { .. } => Ok(job),
-        State::Delivered { .. } | State::Failed { .. } => Ok(job),
+        State::Queued { .. } if job.attempts == 0 && !is_whole(shells, &job).await? => {
+            // Its release was cut off: the rest goes back, too.
+            let (spool, id) = (shells.spool.clone(), job.id);
+            blocking(move || spool.put_back(id)).await?;
+            shells.ledger.write(vec![Change::Delete(job.id)]).await?;
+            tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
+            Ok(None)
+        }
+        State::Queued { .. }
+        | State::Submitting
+        | State::InDoubt { .. }
+        | State::Submitted { .. }
+        | State::Ready { .. }
+        | State::Fetched { .. }
+        | State::Failing { .. }
+        | State::Delivered { .. }
+        | State::Failed { .. } => Ok(Some(job)),
     }
+}
+
+/// Whether everything that was claimed lies in the job's folder.
+async fn is_whole(shells: &Shells, job: &Job) -> Result<bool, StepError> {
+    let (spool, id) = (shells.spool.clone(), job.id);
+    let (picture, sidecar) = blocking(move || spool.open_claimed(id)).await?;
+    Ok(picture.is_some() == job.input.picture.is_some() && sidecar.is_some() == job.input.sidecar.is_some())
 }
 
 /// A folder in `work/` that no live row belongs to.

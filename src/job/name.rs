@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Bytes that a file's name may have at most on the file systems of Linux.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Bytes of the longest UTF-8 character.
+const CHARACTER_BYTES_MAX: usize = 4;
+
 /// Shows bytes as text: UTF-8 as it is, other bytes and control characters as `\xNN`.
 pub fn shown(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -171,11 +174,17 @@ impl fmt::Debug for PairName {
 /// A longer one loses bytes of the stem (never a part of a UTF-8 character) and gets `~` and `job_short`, the eight
 /// hexadecimal digits of the job, in their place.
 pub fn derived(stem: &FileName, number: u32, suffix: &[u8], job_short: &str) -> FileName {
+    derived_beside(stem, number, suffix, 0, job_short)
+}
+
+/// As [`derived`], but the stem is cut as for a suffix of at least `suffix_bytes`, so that names with different suffixes keep
+/// a common stem.
+pub fn derived_beside(stem: &FileName, number: u32, suffix: &[u8], suffix_bytes: usize, job_short: &str) -> FileName {
     let count = if number > 1 { format!(" ({number})") } else { String::new() };
-    let full = stem.as_bytes().len() + count.len() + suffix.len();
+    let after = count.len() + suffix.len().max(suffix_bytes);
     let mut bytes = stem.as_bytes().to_vec();
-    if full > NAME_BYTES_MAX {
-        let room = NAME_BYTES_MAX.saturating_sub(count.len() + suffix.len() + 1 + job_short.len());
+    if bytes.len() + after > NAME_BYTES_MAX {
+        let room = NAME_BYTES_MAX.saturating_sub(after + 1 + job_short.len());
         bytes.truncate(boundary(&bytes, room));
         bytes.push(b'~');
         bytes.extend_from_slice(job_short.as_bytes());
@@ -194,13 +203,12 @@ pub fn split_extension(name: &FileName) -> (&[u8], &[u8]) {
     }
 }
 
-/// The largest cut at or below `room` that does not split a UTF-8 character.
+/// The largest cut at or below `room` that does not split a UTF-8 character. Bytes that are no UTF-8 are cut anywhere, so
+/// that a name made of nothing but continuation bytes keeps its beginning.
 fn boundary(bytes: &[u8], room: usize) -> usize {
-    let mut cut = room.min(bytes.len());
-    while cut > 0 && cut < bytes.len() && (bytes[cut] & 0xC0) == 0x80 {
-        cut -= 1;
-    }
-    cut
+    let room = room.min(bytes.len());
+    let is_start = |cut: &usize| bytes.get(*cut).is_none_or(|byte| byte & 0xC0 != 0x80);
+    (room.saturating_sub(CHARACTER_BYTES_MAX - 1)..=room).rev().find(is_start).unwrap_or(room)
 }
 
 #[cfg(test)]
@@ -240,6 +248,23 @@ mod tests {
         assert!(cut.as_bytes().len() <= NAME_BYTES_MAX);
         let text = std::str::from_utf8(cut.as_bytes()).expect("cut between characters");
         assert!(text.ends_with("é~00112233 (3).error.yaml"), "{text}");
+    }
+
+    #[test]
+    fn a_long_name_that_is_no_text_keeps_its_beginning() {
+        let cut = derived(&name(&[0x80; 255]), 1, b".mp4", "00112233");
+        assert_eq!(cut.as_bytes().len(), NAME_BYTES_MAX);
+        assert!(cut.as_bytes().starts_with(&[0x80; 242]));
+    }
+
+    #[test]
+    fn a_name_of_just_the_right_length_is_not_cut() {
+        let stem = "x".repeat(NAME_BYTES_MAX - 4);
+        assert_eq!(
+            derived(&name(stem.as_bytes()), 1, b".mp4", "00112233").as_bytes(),
+            format!("{stem}.mp4").as_bytes()
+        );
+        assert!(derived(&name(stem.as_bytes()), 1, b".yaml", "00112233").as_bytes().ends_with(b"x~00112233.yaml"));
     }
 
     #[test]

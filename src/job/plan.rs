@@ -132,3 +132,6 @@ fn another_or_fail(job: &Job, uncounted: u32, policy: &Policy) -> Ruling {
     let may_differ = job.request.as_ref().is_some_and(|request| request.seed.may_change());
     if may_differ && job.attempts + uncounted <= policy.extra_attempts { Ruling::AnotherAttempt } else { Ruling::Fail }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! The two documents that a job leaves behind, as text: the report of a failure and the receipt of a video.
 //!
-//! Both are made from the job alone, so that a redo after a crash writes the same bytes again.
+//! Both are made from the job alone, so that a redo after a crash writes the same bytes again. Their strings are quoted so
+//! that readers of YAML 1.1 find the same values in them as readers of YAML 1.2.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
 
 use super::name::shown;
 use super::state::{Finish, Job, Video};
@@ -11,6 +13,9 @@ use super::{Failure, JobId, Problem, Task};
 
 /// Bytes of a document that are worth reading back.
 pub const BYTES_MAX: usize = 256 * 1024;
+
+/// Characters of a message that are worth telling; a gateway's error page may be long.
+const MESSAGE_CHARS_MAX: usize = 2_000;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -39,7 +44,7 @@ pub fn report(job: &Job, failure: &Failure, number: u32, failed_at: Timestamp) -
     document(&Report {
         code: failure.reason.code().map(|code| code.0),
         reason: &failure.reason.label(),
-        message: &failure.message,
+        message: clipped(&failure.message),
         meaning: &failure.reason.meaning(),
         advice: &failure.reason.advice(),
         stage: failure.stage.label(),
@@ -152,11 +157,94 @@ pub fn owner(text: &str) -> Option<Owner> {
     Some(Owner { job: JobId::parse(&read.job)?, files: read.files })
 }
 
+fn clipped(message: &str) -> &str {
+    message.char_indices().nth(MESSAGE_CHARS_MAX).map_or(message, |(end, _)| &message[..end])
+}
+
 /// An instant in whole seconds, UTC, as `2026-11-22T07:00:00Z`.
 pub fn seconds(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 
 fn document<T: Serialize>(value: &T) -> String {
-    serde_yaml::to_string(value).expect("a struct of strings and numbers can be written as YAML")
+    let value = serde_yaml::to_value(value).expect("a struct of strings and numbers can be written as YAML");
+    let mut text = String::new();
+    write_value(&mut text, &value, 0, "");
+    text
 }
+
+/// Writes `value` below what stands on the line already, which ends in `before`. Documents are made of mappings, lists and
+/// scalars; a mapping in a list starts on the line of its dash.
+fn write_value(text: &mut String, value: &Value, indent: usize, before: &str) {
+    match value {
+        Value::Mapping(entries) if !entries.is_empty() => {
+            let mut first = before == "-";
+            for (key, value) in entries {
+                let lead = if first { " ".to_owned() } else { "  ".repeat(indent) };
+                if before == ":" && text.ends_with(':') {
+                    text.push('\n');
+                }
+                first = false;
+                text.push_str(&lead);
+                text.push_str(key.as_str().unwrap_or_default());
+                text.push(':');
+                write_value(text, value, indent + 1, ":");
+            }
+        }
+        Value::Sequence(items) if !items.is_empty() => {
+            text.push('\n');
+            for item in items {
+                text.push_str(&"  ".repeat(indent.saturating_sub(1)));
+                text.push('-');
+                write_value(text, item, indent, "-");
+            }
+        }
+        Value::Mapping(_) => text.push_str(" {}\n"),
+        Value::Sequence(_) => text.push_str(" []\n"),
+        Value::Null => text.push_str(" null\n"),
+        Value::Bool(is) => text.push_str(if *is { " true\n" } else { " false\n" }),
+        Value::Number(number) => text.push_str(&format!(" {number}\n")),
+        Value::String(string) => text.push_str(&format!(" {}\n", scalar(string))),
+        Value::Tagged(tagged) => write_value(text, &tagged.value, indent, before),
+    }
+}
+
+/// Words that a reader of YAML 1.1 takes for truth, falsehood or nothing, in lower case.
+const WORDS_OF_YAML_1_1: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+
+/// A string that readers of YAML 1.1 and of 1.2 both take for this string. Left bare only where nothing else can be meant:
+/// `no`, `16:9` and `1_000` are a truth value and numbers to many.
+fn scalar(string: &str) -> String {
+    let is_printable =
+        |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}');
+    let is_bare = string.starts_with(char::is_alphabetic)
+        && !string.contains(": ")
+        && !string.contains(" #")
+        && !string.ends_with([':', ' '])
+        && !WORDS_OF_YAML_1_1.contains(&string.to_lowercase().as_str());
+    if !string.chars().all(is_printable) {
+        let mut quoted = String::from("\"");
+        for c in string.chars() {
+            match c {
+                '"' | '\\' => quoted.extend(['\\', c]),
+                '\n' => quoted.push_str("\\n"),
+                c if is_printable(c) => quoted.push(c),
+                c => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            }
+        }
+        quoted + "\""
+    } else if is_bare || is_identifier(string) {
+        string.to_owned()
+    } else {
+        format!("'{}'", string.replace('\'', "''"))
+    }
+}
+
+/// Whether it is an instant or a UUID as written here: what starts with a digit and needs no quotes all the same.
+fn is_identifier(string: &str) -> bool {
+    (string.ends_with('Z') && string.parse::<Timestamp>().is_ok())
+        || (string.len() == 36 && JobId::parse(string).is_some())
+}
+
+#[cfg(test)]
+mod tests;

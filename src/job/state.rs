@@ -21,6 +21,9 @@ use super::failure::Failure;
 use super::name::{self, FileName};
 use super::{JobId, PairName, Request, Seed, Task, VideoLink};
 
+/// What is appended to a pair's name to make that of its report.
+const REPORT: &[u8] = b".error.yaml";
+
 /// A job: one pair, from its claim to its end.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Job {
@@ -502,15 +505,24 @@ impl Names {
         } else {
             (stem.clone(), &b""[..])
         };
-        let derive = |suffix: &[u8]| name::derived(&base, number, &[middle, suffix].concat(), job_short);
+        let full = |suffix: &[u8]| [middle, suffix].concat();
         let own_suffix =
             |name: &FileName| name.as_bytes().strip_prefix(stem.as_bytes()).map(<[u8]>::to_vec).unwrap_or_default();
+        // Picture, sidecar and report find each other by their common stem, so where one has to be cut all are cut alike. Under
+        // the first number the pair keeps its own names, which fit; only the report may be too long.
+        let own = [picture, sidecar].into_iter().flatten().map(|name| full(&own_suffix(name)).len());
+        let room = if number > 1 { own.chain([full(REPORT).len()]).max().unwrap_or(0) } else { 0 };
+        let alone = |suffix: &[u8]| name::derived(&base, number, &full(suffix), job_short);
+        let together = |suffix: &[u8]| name::derived_beside(&base, number, &full(suffix), room, job_short);
         Self {
-            video: derive(b".mp4"),
-            receipt: derive(b".receipt.yaml"),
-            report: derive(b".error.yaml"),
-            sidecar: sidecar.map(|name| derive(&own_suffix(name))),
-            picture: picture.map(|name| derive(&own_suffix(name))),
+            video: alone(b".mp4"),
+            receipt: alone(b".receipt.yaml"),
+            report: together(REPORT),
+            sidecar: sidecar.map(|name| together(&own_suffix(name))),
+            picture: picture.map(|name| together(&own_suffix(name))),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,6 +112,21 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    /// It can be neither made nor looked for.
+    #[error("cannot make or reach the ledger {path}: mend the rights or the disk")]
+    Unmakeable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is another program's database.
+    #[error("{path} is a database, but not a ledger of this program; nothing was written to it")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// A row makes no sense.
     #[error(
         "the ledger {path} holds a job that this program cannot read ({what}); it is not replaced by an empty one: restore it from a backup or ask for help"

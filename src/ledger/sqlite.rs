@@ -1,5 +1,8 @@
 //! The ledger's one writer and its readers, over rusqlite.
 
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +28,9 @@ const BATCH_MAX: usize = 1024;
 /// How long a connection waits for another program's lock, such as a backup's.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Reservations older than this can be forgotten: no window is longer than a day.
+pub const SPENDING_KEPT: SignedDuration = SignedDuration::from_hours(25);
+
 /// The writing end. Cheap to clone; the thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -45,9 +51,14 @@ impl Ledger {
     /// [`OpenError`]; a file that cannot be read is left as it is.
     pub fn open(path: &Path) -> Result<(Self, Memory), OpenError> {
         let unreadable = |source| OpenError::Unreadable { path: path.to_owned(), source };
+        make_private(path).map_err(|source| OpenError::Unmakeable { path: path.to_owned(), source })?;
         let mut connection = Connection::open(path).map_err(unreadable)?;
+        connection.busy_timeout(BUSY).map_err(unreadable)?;
+        // Looked at before anything is written, so that a file that is not ours stays as it is.
+        let found = schema(&connection).map_err(unreadable)?;
+        refuse_foreign(&connection, found, path)?;
         prepare(&mut connection).map_err(unreadable)?;
-        migrate(&mut connection, path)?;
+        migrate(&mut connection, found, path)?;
         let memory = remember(&connection)
             .map_err(|error| OpenError::Damaged { path: path.to_owned(), what: error.to_string() })?;
         let (calls, waiting) = mpsc::channel(WAITING_MAX);
@@ -81,8 +92,10 @@ impl Reader {
     /// # Errors
     /// [`OpenError`] if there is one that cannot be read.
     pub fn open(path: &Path) -> Result<Option<Self>, OpenError> {
-        if !path.exists() {
-            return Ok(None);
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(source) => return Err(OpenError::Unmakeable { path: path.to_owned(), source }),
         }
         let unreadable = |source| OpenError::Unreadable { path: path.to_owned(), source };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -149,7 +162,6 @@ impl Reader {
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
@@ -162,12 +174,45 @@ fn schema(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let unreadable = |source| OpenError::Unreadable { path: PathBuf::from(path), source };
-    let found = schema(connection).map_err(unreadable)?;
-    let Some(missing) = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..)) else {
+/// Refuses what this program must not write to: a newer ledger, and a database that is no ledger.
+fn refuse_foreign(connection: &Connection, found: i64, path: &Path) -> Result<(), OpenError> {
+    if missing(found).is_none() {
         return Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA });
-    };
+    }
+    let tables: u64 = connection
+        .query_row("-- whether there is anything\nSELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|source| OpenError::Unreadable { path: path.to_owned(), source })?;
+    if found == 0 && tables > 0 {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// The steps from schema `found` to this program's; `None` if it has none from there.
+fn missing(found: i64) -> Option<&'static [&'static str]> {
+    MIGRATIONS.get(usize::try_from(found).ok()?..)
+}
+
+/// Makes an empty file that only we may read, if there is none: the ledger holds signed links, and SQLite gives its companions
+/// (`-wal`, `-shm`) the mode of the file. A mode that the operator has set since is kept.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(file) => {
+            file.sync_all()?;
+            match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                Some(parent) => File::open(parent)?.sync_all(),
+                None => Ok(()),
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn migrate(connection: &mut Connection, found: i64, path: &Path) -> Result<(), OpenError> {
+    let unreadable = |source| OpenError::Unreadable { path: PathBuf::from(path), source };
+    let missing = missing(found).unwrap_or_default();
     if missing.is_empty() {
         return Ok(());
     }
@@ -304,7 +349,7 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<St
                 .execute((job.to_string(), send))?;
         }
         Change::Took { duration, at } => {
-            let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 1);
+            let milliseconds = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
             connection
                 .prepare_cached(
                     "-- remember how long a task took\nINSERT INTO duration (milliseconds, seen_at) VALUES (?1, ?2)",
@@ -341,5 +386,5 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<St
     Ok(None)
 }
 
-/// Reservations older than this can be forgotten: no window is longer than a day.
-pub const SPENDING_KEPT: SignedDuration = SignedDuration::from_hours(25);
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ const NOTE_BYTES_MAX: usize = 64 * 1024;
 /// Numbers tried for a free name, so that a folder full of twins cannot hold us for ever.
 pub const NUMBER_MAX: u32 = 100_000;
 
+/// How often names for a pair are chosen anew because somebody was faster.
+const PUT_BACK_TRIES: u32 = 16;
+
 /// A pair as it was seen in the inbox.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claim {
@@ -85,12 +88,7 @@ impl Spool {
             Err(error) if error.trouble() == Trouble::Vanished => return Ok(Claimed::Changed),
             Err(error) => return Err(error),
         };
-        self.work.make_child(&job_name(job))?;
-        let dir = self.work.child(&job_name(job))?;
-        dir.write_new(&own_name(NOTE), note_text(job, claim).as_bytes())?;
-        dir.sync()?;
-        self.work.sync()?;
-        let taken = take(&inbox, &dir, claim);
+        let taken = self.note_down(job, claim).and_then(|dir| take(&inbox, &dir, claim));
         match taken {
             Ok(true) => Ok(Claimed::Taken),
             Ok(false) => {
@@ -106,6 +104,15 @@ impl Spool {
         }
     }
 
+    /// Makes the job's folder with its note, whole or not at all; both are durable then.
+    fn note_down(&self, job: JobId, claim: &Claim) -> Result<Dir, FileError> {
+        self.work.make_child(&job_name(job))?;
+        let dir = self.work.child(&job_name(job))?;
+        dir.replace(&own_name(NOTE), &own_name(NOTE_BESIDE), note_text(job, claim).as_bytes())?;
+        self.work.sync()?;
+        Ok(dir)
+    }
+
     /// Puts the files of a job's folder back into the inbox, under their names or, where one is taken, all under the same
     /// number, and takes the job's folder away. Does nothing if there is no such folder. Blocks.
     ///
@@ -118,19 +125,19 @@ impl Spool {
             return self.clear_work(job);
         };
         let inbox = Dir::open(&self.settings.inbox)?.make(&note.pair.folder)?;
-        let number = free_number(job, &dir, &inbox, &note)?;
-        let names = note_names(job, &note, number);
-        for (own, new) in [(PICTURE, names.picture.as_ref()), (SIDECAR, names.sidecar.as_ref())] {
-            if let Some(new) = new
-                && dir.rename(&own_name(own), &inbox, new)? == Renamed::Taken
-            {
-                // Somebody was faster since we looked: look again.
-                return self.put_back(job);
+        for _ in 0..PUT_BACK_TRIES {
+            let number = free_number(job, &dir, &inbox, &note)?;
+            if give_back(&dir, &inbox, &note_names(job, &note, number))? {
+                inbox.sync()?;
+                dir.sync()?;
+                return self.clear_work(job);
             }
         }
-        inbox.sync()?;
-        dir.sync()?;
-        self.clear_work(job)
+        Err(FileError {
+            doing: "put back (every name is taken)",
+            path: dir.path().to_owned(),
+            source: std::io::ErrorKind::ResourceBusy.into(),
+        })
     }
 
     /// What the note in a job's folder says; `None` if there is none that is whole. Blocks.
@@ -150,6 +157,26 @@ impl Spool {
         let Some(dir) = self.job_dir(job)? else { return Ok((None, None)) };
         Ok((dir.open_file(&own_name(PICTURE))?, dir.open_file(&own_name(SIDECAR))?))
     }
+}
+
+/// Moves the files out; false if somebody took one of the names since it was chosen.
+fn give_back(dir: &Dir, inbox: &Dir, names: &Names) -> Result<bool, FileError> {
+    for (own, new) in [(PICTURE, names.picture.as_ref()), (SIDECAR, names.sidecar.as_ref())] {
+        let Some(new) = new else { continue };
+        match dir.rename(&own_name(own), inbox, new)? {
+            Renamed::Moved | Renamed::Gone => {}
+            Renamed::Taken => return Ok(false),
+            // Not the inbox that the pair came from: an empty mount point, or another disk.
+            Renamed::OtherMount => {
+                return Err(FileError {
+                    doing: "put back (it is on another mount than the work folder)",
+                    path: inbox.path_of(new),
+                    source: std::io::ErrorKind::CrossesDevices.into(),
+                });
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Moves the files in; false if one is not the one that was judged.
@@ -185,7 +212,7 @@ fn free_number(job: JobId, dir: &Dir, inbox: &Dir, claim: &Claim) -> Result<u32,
         for (own, name, identity) in picture.into_iter().chain(sidecar) {
             let lies = inbox.stat(name)?;
             if dir.holds(&own_name(own))? {
-                free &= lies.is_none();
+                free &= lies.is_none() || dir.is_other_name(&own_name(own), inbox, name)?;
             } else {
                 together &= lies.is_some_and(|stat| (stat.st_dev, stat.st_ino) == (identity.device, identity.inode));
             }

@@ -13,11 +13,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::scan::Identity;
 use crate::job::{FileName, Folder};
+
+mod copy;
 
 /// Mode of folders that are made: the group may enter and write, as the umask allows.
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RWXG);
@@ -25,8 +26,9 @@ const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RWXG);
 /// Mode of files that are made: the group may read, as the umask allows.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
 
-/// Bytes copied at once where a move has to cross mounts.
-const COPY_BYTES: usize = 256 * 1024;
+/// Numbers of the errors of a link where a file is wanted, and of our own refusal of what is no regular file.
+const LOOP: i32 = Errno::LOOP.raw_os_error();
+const INVALID: i32 = Errno::INVAL.raw_os_error();
 
 /// A file operation that failed, with what was being done to what.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +68,11 @@ impl FileError {
         match self.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::DiskFull,
             io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly,
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::StaleNetworkFileHandle => {
-                Trouble::Vanished
-            }
+            // A rename to another mount means that a folder was replaced, as by a disk that is mounted over it or gone.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::StaleNetworkFileHandle
+            | io::ErrorKind::CrossesDevices => Trouble::Vanished,
             io::ErrorKind::PermissionDenied => Trouble::Forbidden,
             _ => Trouble::Failing,
         }
@@ -214,7 +218,7 @@ impl Dir {
             Err(e) => return Err(FileError::new("open", self.path_of(name), e)),
         };
         let stat = rustix::fs::fstat(&fd).map_err(|e| FileError::new("look at", self.path_of(name), e))?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
             Ok(Some(File::from(fd)))
         } else {
             Err(FileError::new("read (it is not a regular file)", self.path_of(name), Errno::INVAL))
@@ -281,7 +285,7 @@ impl Dir {
         let (from, onto) = (name.as_path(), new.as_path());
         match rustix::fs::renameat_with(&self.fd, from, &to.fd, onto, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(Renamed::Moved),
-            Err(Errno::EXIST) => Ok(Renamed::Taken),
+            Err(Errno::EXIST) => self.taken_by_itself(name, to, new),
             Err(Errno::NOENT) if !self.holds(name)? => Ok(Renamed::Gone),
             Err(Errno::XDEV) => Ok(Renamed::OtherMount),
             // The file system has no rename without replacing: a link never replaces either.
@@ -296,10 +300,29 @@ impl Dir {
                 self.unlink(name)?;
                 Ok(Renamed::Moved)
             }
-            Err(Errno::EXIST) => Ok(Renamed::Taken),
+            Err(Errno::EXIST) => self.taken_by_itself(name, to, new),
             Err(Errno::NOENT) if !self.holds(name)? => Ok(Renamed::Gone),
             Err(e) => Err(FileError::new("link", self.path_of(name), e)),
         }
+    }
+
+    /// A crash between a link and its unlink leaves the file under both names: then what is left to do is done. Whatever else
+    /// has the new name is not ours.
+    fn taken_by_itself(&self, name: &FileName, to: &Dir, new: &FileName) -> Result<Renamed, FileError> {
+        if !self.is_other_name(name, to, new)? {
+            return Ok(Renamed::Taken);
+        }
+        self.unlink(name)?;
+        Ok(Renamed::Moved)
+    }
+
+    /// Whether `name` and `new` in `to` are two names of one file.
+    pub(super) fn is_other_name(&self, name: &FileName, to: &Dir, new: &FileName) -> Result<bool, FileError> {
+        let same_entry = name == new && self.identity()? == to.identity()?;
+        Ok(match (self.stat(name)?, to.stat(new)?) {
+            (Some(a), Some(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) && !same_entry,
+            (None, _) | (_, None) => false,
+        })
     }
 
     /// Takes the file `name` away; false if it was not there. Does not sync.
@@ -359,47 +382,21 @@ impl Dir {
         Ok(renamed)
     }
 
-    fn copy_over(&self, name: &FileName, to: &Dir, new: &FileName) -> Result<Renamed, FileError> {
-        let beside = crate::job::name::derived(new, 1, b".part", "copy");
-        let beside = hidden(&beside);
-        loop {
-            let Some(mut source) = self.open_file(name)? else { return Ok(Renamed::Gone) };
-            if to.holds(new)? {
-                return Ok(Renamed::Taken);
-            }
-            let look = |file: &File| {
-                rustix::fs::fstat(file)
-                    .map(|stat| Identity::of(&stat))
-                    .map_err(|e| FileError::new("look at", self.path_of(name), e))
-            };
-            let before = look(&source)?;
-            to.unlink(&beside)?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(&to.fd, beside.as_path(), flags, FILE_MODE)
-                .map_err(|e| FileError::new("make", to.path_of(&beside), e))?;
-            let mut target = File::from(fd);
-            let copied = copy(&mut source, &mut target).and_then(|()| target.sync_all());
-            if let Err(e) = copied {
-                let error = FileError::new("copy to", to.path_of(&beside), e);
-                to.clear_away(&beside);
-                return Err(error);
-            }
-            if look(&source)? != before {
-                continue;
-            }
-            return match to.rename(&beside, to, new)? {
-                Renamed::Moved => {
-                    to.sync()?;
-                    self.unlink(name)?;
-                    Ok(Renamed::Moved)
-                }
-                Renamed::Taken => {
-                    to.unlink(&beside)?;
-                    Ok(Renamed::Taken)
-                }
-                // Somebody takes hidden files away while we write them: begin again.
-                Renamed::Gone | Renamed::OtherMount => continue,
-            };
+    /// Opens `name` if it is a regular file that we may read; `None` if it is not there or anything else, as what somebody
+    /// else has put there may be.
+    ///
+    /// # Errors
+    /// The folder or the disk fails.
+    pub fn open_regular(&self, name: &FileName) -> Result<Option<File>, FileError> {
+        match self.stat(name)? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {}
+            Some(_) | None => return Ok(None),
+        }
+        match self.open_file(name) {
+            Err(error) if error.trouble() == Trouble::Forbidden => Ok(None),
+            // It became something else since.
+            Err(error) if matches!(error.source.raw_os_error(), Some(LOOP | INVALID)) => Ok(None),
+            opened => opened,
         }
     }
 
@@ -431,14 +428,4 @@ pub fn free_bytes(path: &Path) -> Result<u64, FileError> {
 /// The name made of `text`, for names that this program makes up.
 pub fn own_name(text: &str) -> FileName {
     FileName::new(OsStr::new(text).as_bytes()).expect("a name that this program makes up is a name")
-}
-
-fn copy(source: &mut File, target: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        match source.read(&mut buffer)? {
-            0 => return Ok(()),
-            n => target.write_all(&buffer[..n])?,
-        }
-    }
 }

@@ -10,10 +10,14 @@ use sha2::{Digest, Sha256};
 
 use super::Spool;
 use super::claim::{NUMBER_MAX, PICTURE, SIDECAR};
-use super::durable::{Dir, FileError, Renamed, hidden, own_name};
-use crate::job::report;
+use super::durable::{Dir, FileError, Renamed, Trouble, hidden, own_name};
+use crate::job::name::{NAME_BYTES_MAX, derived, split_extension};
+use crate::job::report::{self, Owner};
 use crate::job::state::{Finish, InputFile, Job, Names, Publication, Rejection, Video};
 use crate::job::{Failure, FileName, JobId, PairName, Task};
+
+/// What a report is called after its pair.
+const REPORT: &[u8] = b".error.yaml";
 
 /// How an end that did not fail went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +125,10 @@ impl Spool {
         let number = publication.number;
         let names = job.names(number);
         let fetched = outbox.holds(&publication.temporary)?;
-        if fetched && outbox.holds(&names.video)? {
+        if fetched
+            && outbox.holds(&names.video)?
+            && !outbox.is_other_name(&publication.temporary, &outbox, &names.video)?
+        {
             return Ok(Finished::Renumber(self.number_for_delivery(job, number + 1)?));
         }
         if !fetched && !self.is_published(&outbox, &names.video, video)? && outbox.identity()? != publication.outbox {
@@ -165,12 +172,7 @@ impl Spool {
                 Renamed::Moved => {}
                 Renamed::Gone => bring_along(&error, job, input, new, &rejection.former)?,
                 Renamed::Taken | Renamed::OtherMount => {
-                    if has_hash(&error, new, &input.sha256)? && work.is_some() {
-                        // A copy from another mount that a crash left on both sides.
-                        work.as_ref().map(|work| work.unlink(&own)).transpose()?;
-                    } else {
-                        return Ok(Finished::Renumber(self.number_for_rejection(job, number + 1)?));
-                    }
+                    return Ok(Finished::Renumber(self.number_for_rejection(job, number + 1)?));
                 }
             }
         }
@@ -193,17 +195,21 @@ impl Spool {
     /// # Errors
     /// The folder cannot be looked at.
     pub fn earlier(&self, pair: &PairName) -> Result<Option<Earlier>, FileError> {
+        // A missing folder below is no report; a missing error folder is a disk that is not mounted, and then nobody knows.
         let dir = match Dir::open(&self.settings.error)?.descend(&pair.folder) {
             Ok(dir) => dir,
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.trouble() == Trouble::Vanished => return Ok(None),
             Err(error) => return Err(error),
         };
-        let report = crate::job::name::derived(&pair.stem, 1, b".error.yaml", "");
-        let Some(bytes) = dir.read(&report, report::BYTES_MAX)? else { return Ok(None) };
-        let Some(owner) = std::str::from_utf8(&bytes).ok().and_then(report::owner) else { return Ok(None) };
         let beside = dir.names()?;
-        let still_there = owner.files.iter().any(|file| beside.iter().any(|name| name.to_string() == *file));
-        Ok((!still_there).then_some(Earlier { job: owner.job, report }))
+        for report in beside.iter().filter(|name| is_report_of(name, &pair.stem)) {
+            let Some(owner) = owner(&dir, report)? else { continue };
+            let still_there = owner.files.iter().any(|file| beside.iter().any(|name| name.to_string() == *file));
+            if !still_there {
+                return Ok(Some(Earlier { job: owner.job, report: report.clone() }));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes the report of an earlier job away, once the job that tries it again is recorded. Blocks.
@@ -234,26 +240,59 @@ impl Spool {
             return work.sync();
         }
         let archive = Dir::open(&self.settings.archive)?.make(&job.pair.folder)?;
-        let mut number = number;
-        'numbers: while number < NUMBER_MAX {
+        let first = number;
+        'numbers: for number in first..NUMBER_MAX {
             let names = job.names(number);
-            for (own, input, new) in files(job, &names) {
+            // Looked at before the first file moves, so that picture and sidecar stay together.
+            for (own, _, new) in files(job, &names) {
                 let own = own_name(own);
-                match work.move_to(&own, &archive, new)? {
-                    Renamed::Moved | Renamed::Gone => {}
-                    Renamed::Taken | Renamed::OtherMount if has_hash(&archive, new, &input.sha256)? => {
-                        work.unlink(&own)?;
-                    }
-                    Renamed::Taken | Renamed::OtherMount => {
-                        number += 1;
-                        continue 'numbers;
-                    }
+                if work.holds(&own)? && archive.holds(new)? && !may_be_copy(&work, &own, &archive, new)? {
+                    continue 'numbers;
+                }
+            }
+            let former: Vec<u32> = (first..number).rev().collect();
+            for (own, input, new) in files(job, &names) {
+                match work.move_to(&own_name(own), &archive, new)? {
+                    Renamed::Moved => {}
+                    Renamed::Gone => bring_along(&archive, job, input, new, &former)?,
+                    Renamed::Taken | Renamed::OtherMount => continue 'numbers,
                 }
             }
             break;
         }
+        archive.sync()?;
         work.sync()
     }
+}
+
+/// Whether the file of this name in another folder may be what an interrupted move left there: the same file, or one of the
+/// same size on another device or mount, which the move itself then compares.
+fn may_be_copy(work: &Dir, own: &FileName, to: &Dir, new: &FileName) -> Result<bool, FileError> {
+    Ok(match (work.stat(own)?, to.stat(new)?) {
+        (Some(a), Some(b)) => (a.st_size, a.st_mtime, a.st_mtime_nsec) == (b.st_size, b.st_mtime, b.st_mtime_nsec),
+        (None, _) | (_, None) => false,
+    })
+}
+
+/// Whether `name` can be the report of a pair called `stem`: under its own name, or, where that would be too long, cut and
+/// marked with the eight digits of a job; with an exact sidecar it is cut before the picture's extension.
+fn is_report_of(name: &FileName, stem: &FileName) -> bool {
+    const DIGITS: &str = "00000000";
+    if stem.as_bytes().len() + REPORT.len() <= NAME_BYTES_MAX {
+        return *name == derived(stem, 1, REPORT, DIGITS);
+    }
+    let (base, extension) = split_extension(stem);
+    let exact = FileName::new(base).map(|base| (base, [extension, REPORT].concat()));
+    [(stem.clone(), REPORT.to_vec())].into_iter().chain(exact).any(|(base, suffix)| {
+        let wanted = derived(&base, 1, &suffix, DIGITS);
+        let (name, wanted) = (name.as_bytes(), wanted.as_bytes());
+        let end = wanted.len() - suffix.len();
+        let beginning = end - DIGITS.len();
+        name.len() == wanted.len()
+            && name[..beginning] == wanted[..beginning]
+            && name[beginning..end].iter().all(u8::is_ascii_hexdigit)
+            && name[end..] == suffix
+    })
 }
 
 /// The files of a job with their names in `work/` and under their final names.
@@ -320,9 +359,19 @@ fn write_document(dir: &Dir, name: &FileName, job: JobId, text: &str) -> Result<
 
 /// Whether `name` is a report or a receipt of `job`.
 fn is_ours(dir: &Dir, name: &FileName, job: JobId) -> Result<bool, FileError> {
-    let Some(bytes) = dir.read(name, report::BYTES_MAX)? else { return Ok(false) };
-    let owner = std::str::from_utf8(&bytes).ok().and_then(report::owner);
-    Ok(owner.is_some_and(|owner| owner.job == job))
+    Ok(owner(dir, name)?.is_some_and(|owner| owner.job == job))
+}
+
+/// Whose report or receipt `name` is; `None` if it is neither, or no file that we may read.
+fn owner(dir: &Dir, name: &FileName) -> Result<Option<Owner>, FileError> {
+    let Some(file) = dir.open_regular(name)? else { return Ok(None) };
+    let mut text = Vec::new();
+    file.take(report::BYTES_MAX as u64).read_to_end(&mut text).map_err(|source| FileError {
+        doing: "read",
+        path: dir.path_of(name),
+        source,
+    })?;
+    Ok(std::str::from_utf8(&text).ok().and_then(report::owner))
 }
 
 fn remove_if_ours(dir: &Dir, name: &FileName, job: JobId) -> Result<(), FileError> {
@@ -334,7 +383,7 @@ fn remove_if_ours(dir: &Dir, name: &FileName, job: JobId) -> Result<(), FileErro
 
 /// Whether the file `name` is there and has this SHA-256. A thing that is no regular file has none.
 fn has_hash(dir: &Dir, name: &FileName, sha256: &str) -> Result<bool, FileError> {
-    let Ok(Some(mut file)) = dir.open_file(name) else { return Ok(false) };
+    let Some(mut file) = dir.open_regular(name)? else { return Ok(false) };
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
@@ -21,9 +21,6 @@ pub const INTENTS: &str = ".intents";
 /// Written beside, then renamed.
 const INTENTS_BESIDE: &str = ".intents.new";
 
-/// Bytes that are read at most: a line is 48 bytes or so, so this is a million submissions since the last start.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Announcements that may wait for the writer.
 const WAITING_MAX: usize = 4096;
 
@@ -32,13 +29,19 @@ const WAITING_MAX: usize = 4096;
 /// # Errors
 /// The file cannot be read.
 pub fn read(work: &Dir) -> Result<Option<HashMap<JobId, u32>>, FileError> {
-    let Some(bytes) = work.read(&own_name(INTENTS), BYTES_MAX)? else { return Ok(None) };
+    let name = own_name(INTENTS);
+    let Some(file) = work.open_file(&name)? else { return Ok(None) };
+    let failed = |source| FileError { doing: "read", path: work.path_of(&name), source };
+    let mut lines = BufReader::new(file);
     let mut highest = HashMap::new();
-    for line in bytes.split_inclusive(|&b| b == b'\n') {
-        if let Some((job, number)) = parse(line) {
+    let mut line = Vec::new();
+    // Read to its end however long it is: a line that is passed over could be paid for twice.
+    while lines.read_until(b'\n', &mut line).map_err(failed)? > 0 {
+        if let Some((job, number)) = parse(&line) {
             let entry = highest.entry(job).or_insert(number);
             *entry = number.max(*entry);
         }
+        line.clear();
     }
     Ok(Some(highest))
 }
@@ -74,7 +77,7 @@ impl Intents {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(work.fd(), INTENTS, flags, Mode::empty()).map_err(|e| failed("open", e.into()))?;
         let (lines, waiting) = mpsc::channel(WAITING_MAX);
-        let file = Appender { file: File::from(fd), bytes: text.len() as u64, path: path.clone() };
+        let file = Appender { file: File::from(fd), bytes: text.len() as u64, torn: false, path: path.clone() };
         std::thread::Builder::new()
             .name("intents".to_owned())
             .spawn(move || file.run(waiting))
@@ -105,7 +108,10 @@ impl Intents {
 
 struct Appender {
     file: File,
+    /// Bytes of whole lines.
     bytes: u64,
+    /// Whether there may be a part of a line behind them.
+    torn: bool,
     path: PathBuf,
 }
 
@@ -130,18 +136,19 @@ impl Appender {
         }
     }
 
-    /// Appends and syncs. What a failed write left behind is cut off, so that the next line starts on a line of its own.
+    /// Appends and syncs. What a failed write left behind is cut off before anything else is written, so that the next line
+    /// starts on a line of its own.
     fn append(&mut self, text: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all(text).and_then(|()| self.file.sync_data());
-        match written {
-            Ok(()) => {
-                self.bytes += text.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                self.file.set_len(self.bytes)?;
-                Err(error)
-            }
+        if self.torn {
+            self.file.set_len(self.bytes)?;
         }
+        self.torn = true;
+        self.file.write_all(text).and_then(|()| self.file.sync_data())?;
+        self.torn = false;
+        self.bytes += text.len() as u64;
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

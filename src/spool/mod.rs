@@ -7,16 +7,20 @@
 //! - [`scan`], [`pairing`], [`settle`], [`watch`] and [`judge`] tell what lies in the inbox and whether it is complete.
 //! - [`claim`] takes a pair into `work/`, or gives it back.
 //! - [`finish`] publishes a video, or rejects a pair.
+//! - [`keep`] forgets what has been archived for long enough.
 //! - [`intents`] is the witness beside the ledger.
 //! - [`durable`] is what all of it is made of.
 //!
 //! When an effect is done, and in which order with the ledger's records, is decided in [`crate::daemon`].
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::job::{FileName, Folder, JobId};
 
@@ -25,6 +29,7 @@ pub mod durable;
 pub mod finish;
 pub mod intents;
 pub mod judge;
+pub mod keep;
 pub mod pairing;
 pub mod scan;
 pub mod settle;
@@ -34,6 +39,10 @@ use durable::{Dir, FileError, Renamed, own_name};
 
 /// The lock that makes one daemon a root.
 const LOCK: &str = ".lock";
+
+/// How often a lock that is held is tried before it counts as another daemon's, and how long in between.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The file that is renamed from `work/` to the inbox to see that they are on one mount.
 const PROBE: &str = ".jimengd-probe";
@@ -118,16 +127,17 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Whether a daemon holds the lock of `work`. Blocks.
+    /// Whether a daemon holds the lock of `work`. Makes nothing, so that an operator who looks as root leaves no file behind
+    /// that the daemon may not open. Blocks.
     ///
     /// # Errors
-    /// The folder or its lock cannot be opened, as when there is none yet.
+    /// The folder or its lock cannot be opened.
     pub fn is_locked(work: &Path) -> Result<bool, FileError> {
-        match lock(&Dir::open(work)?) {
-            Ok(_) => Ok(false),
-            Err(OpenError::Busy(_)) => Ok(true),
-            Err(OpenError::File(error)) => Err(error),
-            Err(OpenError::OtherMount { .. } | OpenError::Nested { .. }) => Ok(false),
+        let work = Dir::open(work)?;
+        match open_lock(&work, OFlags::empty()) {
+            Ok(file) => try_lock(&work, &file).map(|free| !free),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -162,7 +172,9 @@ impl Spool {
     /// `work/` cannot be read.
     pub fn jobs_in_work(&self) -> Result<Vec<JobId>, FileError> {
         let names = Dir::open(&self.settings.work)?.names()?;
-        Ok(names.iter().filter_map(|name| JobId::parse(std::str::from_utf8(name.as_bytes()).ok()?)).collect())
+        let parse = |name: &FileName| JobId::parse(std::str::from_utf8(name.as_bytes()).ok()?);
+        // Only under the name that we give it: a UUID may be written in other ways.
+        Ok(names.iter().filter_map(|name| parse(name).filter(|job| job_name(*job) == *name)).collect())
     }
 
     /// Takes a job's folder away, once its files are elsewhere. Blocks.
@@ -171,6 +183,11 @@ impl Spool {
     /// It cannot be removed. A folder that still holds somebody's file is left, and logged.
     pub fn clear_work(&self, job: JobId) -> Result<(), FileError> {
         let Some(dir) = self.job_dir(job)? else { return Ok(()) };
+        if dir.holds(&own_name(claim::PICTURE))? || dir.holds(&own_name(claim::SIDECAR))? {
+            // The note says where they belong, so it stays with them.
+            tracing::warn!(job_id = %job, "left {} in place: it still holds the pair", dir.path().display());
+            return Ok(());
+        }
         dir.unlink(&own_name(claim::NOTE))?;
         dir.unlink(&own_name(claim::NOTE_BESIDE))?;
         let name = job_name(job);
@@ -189,10 +206,10 @@ impl Spool {
         self.work.unlink(&name)?;
         inbox.unlink(&name)?;
         self.work.write_new(&name, b"")?;
-        let renamed = self.work.rename(&name, &inbox, &name)?;
+        let renamed = self.work.rename(&name, &inbox, &name);
         self.work.unlink(&name)?;
         inbox.unlink(&name)?;
-        match renamed {
+        match renamed? {
             Renamed::OtherMount => {
                 Err(OpenError::OtherMount { inbox: self.settings.inbox.clone(), work: self.settings.work.clone() })
             }
@@ -209,31 +226,50 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
     if path.is_dir() {
         return Ok(());
     }
-    let root = Dir::open(Path::new("/"))?;
-    // Below an absolute path there may be links that the administrator set: follow them by opening what exists.
-    let mut existing = path.to_owned();
-    while !existing.is_dir() {
-        if !existing.pop() {
-            break;
-        }
-    }
-    let missing = path.strip_prefix(&existing).unwrap_or(path);
-    let folder = Folder::new(std::os::unix::ffi::OsStrExt::as_bytes(missing.as_os_str())).unwrap_or_default();
-    let start = if existing.as_os_str().is_empty() { root } else { Dir::open(&existing)? };
-    start.make(&folder).map(drop)
+    // Links on the way that the administrator set are followed by opening what exists.
+    let existing = path.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new(""));
+    let missing = path.strip_prefix(existing).unwrap_or(path);
+    let folder = missing.components().try_fold(Folder::root(), |folder, part| match part {
+        Component::Normal(name) => FileName::new(name.as_bytes()).map(|name| folder.join(&name)),
+        Component::CurDir => Some(folder),
+        Component::ParentDir | Component::RootDir | Component::Prefix(_) => None,
+    });
+    let Some(folder) = folder else {
+        let source = std::io::ErrorKind::InvalidInput.into();
+        return Err(FileError { doing: "make (its path leads upwards)", path: path.to_owned(), source });
+    };
+    let start = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    Dir::open(start)?.make(&folder).map(drop)
 }
 
+/// Locks `work/`, which is given up when the file is closed. A `status` that looks at the same instant holds the lock for a
+/// moment, so a lock that is held is tried again before it counts as another daemon's.
 fn lock(work: &Dir) -> Result<File, OpenError> {
-    let path = work.path().join(LOCK);
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let failed = |doing, errno: rustix::io::Errno| {
-        OpenError::File(FileError { doing, path: path.clone(), source: errno.into() })
-    };
-    let fd = rustix::fs::openat(work.fd(), LOCK, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed("open", e))?;
-    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(File::from(fd)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Busy(work.path().to_owned())),
-        Err(e) => Err(failed("lock", e)),
+    let file = open_lock(work, OFlags::CREATE)?;
+    for _ in 0..LOCK_TRIES {
+        if try_lock(work, &file)? {
+            return Ok(file);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Err(OpenError::Busy(work.path().to_owned()))
+}
+
+fn open_lock(work: &Dir, create: OFlags) -> Result<File, FileError> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | create;
+    rustix::fs::openat(work.fd(), LOCK, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(|e| FileError {
+        doing: "open",
+        path: work.path().join(LOCK),
+        source: e.into(),
+    })
+}
+
+/// False if somebody else holds it.
+fn try_lock(work: &Dir, file: &File) -> Result<bool, FileError> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(FileError { doing: "lock", path: work.path().join(LOCK), source: e.into() }),
     }
 }
 
@@ -255,3 +291,6 @@ fn refuse_nested(settings: &Settings) -> Result<(), OpenError> {
 fn job_name(job: JobId) -> FileName {
     own_name(&job.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,4 +127,26 @@ mod tests {
         let mut budget = Budget::new(Limits { per_hour: None, per_day: Some(1) }, [(1, at(0))]);
         assert_eq!(budget.room(at(23 * 60)), Err(at(24 * 60)));
     }
+
+    #[test]
+    fn a_limit_that_was_lowered_frees_when_enough_has_passed() {
+        let mut budget = Budget::new(Limits::default(), []);
+        for n in 0..5 {
+            budget.reserve(n, at(i64::from(n)));
+        }
+        assert_eq!(budget.room(at(5)), Ok(()));
+        budget.set(Limits { per_hour: Some(2), per_day: None });
+        // Four of the five have to pass.
+        assert_eq!(budget.room(at(5)), Err(at(63)));
+        assert_eq!(budget.room(at(62)), Err(at(63)));
+        assert_eq!(budget.room(at(63)), Ok(()));
+        assert_eq!(budget.spent(at(63)), (1, 5));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_nothing_away() {
+        let mut budget = Budget::new(Limits { per_hour: Some(1), per_day: None }, [(1, at(30))]);
+        assert_eq!(budget.room(at(0)), Err(at(90)));
+        assert_eq!(budget.spent(at(0)), (1, 1));
+    }
 }

@@ -117,4 +117,23 @@ mod tests {
         }
         assert_eq!(durations.median(&STARTING), Duration::from_secs(1));
     }
+
+    #[test]
+    fn the_tail_grows_sparse_and_no_wait_is_nothing() {
+        let durations = Durations::new([Duration::from_secs(60); ENOUGH]);
+        let wait = |age| durations.wait(Some(Duration::from_secs(age)), &STARTING, 0.5);
+        assert_eq!(wait(60), Duration::from_secs(6));
+        assert_eq!(wait(240), Duration::from_secs(20));
+        assert_eq!(wait(43_200), STARTING.slowest);
+        let instant = Durations::new([Duration::ZERO; ENOUGH]);
+        assert_eq!(instant.wait(None, &STARTING, 0.0), SHORTEST);
+        assert_eq!(instant.wait(Some(Duration::ZERO), &STARTING, 0.0), SHORTEST);
+    }
+
+    #[test]
+    fn a_few_are_no_experience() {
+        let durations = Durations::new([Duration::from_secs(1); ENOUGH - 1]);
+        assert_eq!(durations.wait(None, &STARTING, 0.5), STARTING.first);
+        assert_eq!(durations.median(&STARTING), STARTING.first * 3);
+    }
 }

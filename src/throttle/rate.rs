@@ -8,8 +8,14 @@ use std::time::{Duration, Instant};
 /// The rate is not lowered below this part of the configured one.
 const SLOWEST: f64 = 1.0 / 16.0;
 
+/// No rate is lower: one request in 11 days.
+const LOWEST: f64 = 1e-6;
+
 /// How long a lowered rate holds before it is doubled again.
 const HOLD: Duration = Duration::from_secs(60);
+
+/// No wait that the API names is kept longer, so that no answer can stop us for good.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Without a configured limit, a complaint of the API still makes us wait this long.
 const PAUSE_UNLIMITED: Duration = Duration::from_secs(2);
@@ -33,6 +39,7 @@ pub struct Rate {
 impl Rate {
     /// A full bucket of `per_second` requests (`None`: no limit).
     pub fn new(per_second: Option<f64>, now: Instant) -> Self {
+        let per_second = sane(per_second);
         Self {
             configured: per_second,
             part: 1.0,
@@ -78,17 +85,22 @@ impl Rate {
             (None, Some(configured)) => Duration::from_secs_f64(1.0 / (configured * self.part)),
             (None, None) => PAUSE_UNLIMITED,
         };
-        let until = now + wait;
+        let until = now + wait.min(WAIT_MAX);
         self.closed_until = Some(self.closed_until.map_or(until, |earlier| earlier.max(until)));
         self.tokens = self.tokens.min(1.0);
     }
 
     /// The operator has set another rate.
     pub fn set(&mut self, per_second: Option<f64>, now: Instant) {
-        if self.configured != per_second {
+        if self.configured != sane(per_second) {
             *self = Self { closed_until: self.closed_until, ..Self::new(per_second, now) };
         }
     }
+}
+
+/// Nothing, less than nothing and no number are no limit; a rate so low that its waits could not be told is raised.
+fn sane(per_second: Option<f64>) -> Option<f64> {
+    per_second.filter(|rate| *rate > 0.0).map(|rate| rate.clamp(LOWEST, f64::MAX))
 }
 
 fn capacity(per_second: f64) -> f64 {
@@ -147,5 +159,39 @@ mod tests {
         rate.too_fast(Some(Duration::from_secs(7)), start);
         assert_eq!(rate.take(start), Err(start + Duration::from_secs(7)));
         assert_eq!(rate.take(start + Duration::from_secs(7)), Ok(()));
+    }
+
+    #[test]
+    fn no_rate_and_no_answer_makes_the_bucket_panic_or_stop_for_good() {
+        let start = Instant::now();
+        for rate in [0.0, -1.0, f64::NAN] {
+            assert_eq!(Rate::new(Some(rate), start), Rate::new(None, start));
+        }
+        let mut rate = Rate::new(Some(f64::MIN_POSITIVE), start);
+        assert_eq!(rate.take(start), Ok(()));
+        assert!(rate.take(start).is_err());
+        rate.too_fast(None, start);
+        rate.too_fast(Some(Duration::MAX), start);
+        assert!(rate.take(start).expect_err("closed") <= start + WAIT_MAX);
+        rate.set(Some(f64::INFINITY), start);
+        assert!(rate.take(start + WAIT_MAX).is_ok());
+    }
+
+    #[test]
+    fn the_longest_of_several_waits_holds() {
+        let start = Instant::now();
+        let mut rate = Rate::new(Some(100.0), start);
+        rate.too_fast(Some(Duration::from_secs(9)), start);
+        rate.too_fast(Some(Duration::from_secs(1)), start);
+        assert_eq!(rate.take(start), Err(start + Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn another_rate_does_not_lift_what_the_api_said() {
+        let start = Instant::now();
+        let mut rate = Rate::new(Some(1.0), start);
+        rate.too_fast(Some(Duration::from_secs(9)), start);
+        rate.set(None, start);
+        assert_eq!(rate.take(start), Err(start + Duration::from_secs(9)));
     }
 }

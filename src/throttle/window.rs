@@ -1,6 +1,6 @@
 //! How many tasks to have in flight: found by growing until the API says that it is too many, and followed both ways.
 //!
-//! The window starts at one and grows by one with each acceptance, so it doubles in each round. Once the API has refused, what
+//! The window starts at one and grows by one with each acceptance while at least half of it is used, so it doubles in each round. Once the API has refused, what
 //! was in flight then is the limit; from time to time one more is tried, because the account may have become larger.
 
 use std::time::{Duration, Instant};
@@ -75,7 +75,8 @@ impl Window {
                 self.size = (self.size + 1).min(self.ceiling);
                 self.accepted = 0;
             }
-        } else {
+        } else if self.size < in_flight.saturating_mul(2) {
+            // A window that is not used says nothing about the account: grown idly, it would end in a storm of refusals.
             self.size = (self.size + 1).min(self.ceiling);
         }
     }
@@ -167,5 +168,35 @@ mod tests {
         let mut window = Window::new(9, Some(Learned { size: 9, found: true }));
         window.set_ceiling(3);
         assert_eq!(window.size(), 3);
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_does_not_grow() {
+        let mut window = Window::new(256, None);
+        for _ in 0..100 {
+            window.accepted(1);
+        }
+        assert_eq!(window.size(), 2);
+    }
+
+    #[test]
+    fn an_acceptance_above_the_known_limit_raises_it() {
+        let mut window = Window::new(4, Some(Learned { size: 2, found: true }));
+        window.accepted(3);
+        assert_eq!(window.learned(), Learned { size: 3, found: true });
+        window.accepted(9);
+        assert_eq!(window.size(), 4);
+    }
+
+    #[test]
+    fn refusals_in_a_row_find_the_limit() {
+        let now = Instant::now();
+        let mut window = Window::new(256, Some(Learned { size: 5, found: false }));
+        for others in [4, 3, 2] {
+            window.refused(others, Duration::ZERO, now);
+        }
+        assert_eq!(window.learned(), Learned { size: 2, found: true });
+        assert_eq!(window.rest_until(), Some(now + REST_MIN));
+        assert!(!window.admits(1, now) && window.admits(1, now + REST_MIN));
     }
 }

@@ -1,1 +1,4 @@
-//! To come.
+//! The program from outside, and the rules of its house.
+
+mod architecture;
+mod house;

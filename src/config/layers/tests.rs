@@ -1,3 +1,5 @@
+//! The layers: which one wins, what is refused, and the words for it.
+
 use std::time::Duration;
 
 use super::super::listing::{changes_needing_restart, redacted, settings};

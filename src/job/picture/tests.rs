@@ -1,3 +1,5 @@
+//! Pictures: real files of real tools, and every way to cut or spoil them.
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Sidecars: every file of the fixtures with what is made of it.
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! The index alone, on instants that the tests make up.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -14,29 +14,20 @@ use super::pause::{PauseReason, Pauses};
 use super::step::{News, Stepped};
 use crate::api::Part;
 use crate::config::Config;
-use crate::job::plan::{self, Next, Step};
+use crate::job::plan::Step;
 use crate::job::state::State;
-use crate::job::{Job, JobId, backoff};
-use crate::spool::durable::Trouble;
+use crate::job::{Job, JobId};
 use crate::throttle::budget::{self, Budget};
 use crate::throttle::durations::{Durations, Starting};
 use crate::throttle::rate::Rate;
 use crate::throttle::window::{Learned, Window};
 
-/// Polls under way at once.
-const POLLS_MAX: usize = 64;
+mod learning;
+mod queues;
+#[cfg(test)]
+mod tests;
 
-/// Publishings, rejections and releases under way at once: they only move files.
-const MOVES_MAX: usize = 16;
-
-/// A finished video that has waited this long for a free transfer stops submissions.
-const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
-
-/// A task that was accepted no longer ago was not asked about yet.
-const JUST_NOW: Duration = Duration::from_secs(1);
-
-/// So many jobs whose last transfers all failed stop submissions.
-const TRANSFERS_FAILED_MAX: usize = 3;
+use learning::TRANSFER_WAIT_MAX;
 
 /// The driver.
 #[derive(Debug)]
@@ -60,6 +51,8 @@ pub struct Driver {
     /// The last request was a submission, so a poll that waits goes first.
     submitted_last: bool,
     stopping: bool,
+    /// There is less room than `min_free`.
+    short_of_room: bool,
     /// What the account and the API let us do.
     pub window: Window,
     rate: Rate,
@@ -177,6 +170,7 @@ impl Driver {
             failed_transfers: HashSet::new(),
             submitted_last: false,
             stopping: false,
+            short_of_room: false,
             window: Window::new(config.tasks.max, learned),
             rate: Rate::new(per_second(config), now),
             durations: Durations::new(durations),
@@ -294,15 +288,22 @@ impl Driver {
     }
 
     /// A step panicked: its job rests until the next start, which recovers it.
-    pub fn lost(&mut self, id: JobId) {
+    pub fn lost(&mut self, id: JobId, now: Instant) {
         self.running.end(id);
         self.resting.remove(&id);
+        if self.flying.remove(&id) {
+            self.doubtful.push(now + self.durations.median(&self.limits.starting));
+        }
     }
 
     /// Takes in what came of a step (or of a claim that went on to its submission).
     pub fn absorb(&mut self, id: JobId, stepped: Stepped, failures: u32, now: Instant) {
+        let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
         let Stepped { job, news, part, failed, release } = stepped;
+        if moved_files && !failed {
+            self.disk_works();
+        }
         for news in news {
             self.learn(id, news, now);
         }
@@ -328,205 +329,6 @@ impl Driver {
     /// A job that is given back takes no slot.
     fn count_out(&mut self, id: JobId) {
         self.flying.remove(&id);
-    }
-
-    fn learn(&mut self, id: JobId, news: News, now: Instant) {
-        match news {
-            News::Answered(call) => self.pauses.answered(call),
-            News::Accepted => self.window.accepted(self.in_flight()),
-            News::TooMany => {
-                let others = self.flying.len().saturating_sub(usize::from(self.flying.contains(&id)));
-                let median = self.durations.median(&self.limits.starting);
-                self.window.refused(others, median, now);
-            }
-            News::TooFast(retry_after) => {
-                self.rate.too_fast(retry_after.map(|wait| wait.min(backoff::RETRY_AFTER_MAX)), now);
-            }
-            News::AccountRefused(call, message) => {
-                self.pauses.refuse(PauseReason::Account, call, message, backoff::PROBE, now);
-                self.release_unsent();
-            }
-            News::GatewayRefused(call, message) => {
-                self.pauses.refuse(PauseReason::Gateway, call, message, backoff::PROBE, now);
-                self.release_unsent();
-            }
-            News::Unreachable(call, message) => {
-                self.pauses.refuse(PauseReason::Gateway, call, message, backoff::CONNECTION, now);
-            }
-            News::Took(duration) => self.durations.saw(duration),
-            News::TransferFailed(message) => {
-                self.failed_transfers.insert(id);
-                if self.failed_transfers.len() >= TRANSFERS_FAILED_MAX {
-                    self.pauses.raise(PauseReason::DownloadsBehind, format!("transfers fail: {message}"), None);
-                }
-            }
-            News::TransferDone => {
-                self.failed_transfers.clear();
-                self.pauses.lift(PauseReason::DownloadsBehind);
-                self.disk_works();
-            }
-            News::Disk(trouble, message) => self.disk_trouble(trouble, message),
-            News::GivenBack(send) => self.budget.give_back((id, send)),
-        }
-    }
-
-    /// A folder refuses work.
-    pub fn disk_trouble(&mut self, trouble: Trouble, message: String) {
-        let reason = match trouble {
-            Trouble::DiskFull => PauseReason::DiskFull,
-            Trouble::ReadOnly | Trouble::Vanished | Trouble::Forbidden | Trouble::Failing => PauseReason::ReadOnly,
-        };
-        self.pauses.raise(reason, message, None);
-    }
-
-    /// Files can be written again.
-    pub fn disk_works(&mut self) {
-        self.pauses.lift(PauseReason::ReadOnly);
-    }
-
-    /// Puts a job where it belongs until its next step.
-    fn rest(&mut self, job: Job, part: Option<Part>, failures: u32, now: Instant) {
-        self.count(&job, now);
-        let id = job.id;
-        let next = plan::next_step(&job);
-        let retry = (failures > 0).then(|| now + retry_wait(&job, failures));
-        let at = match next {
-            Next::Finished => {
-                self.resting.remove(&id);
-                self.failed_transfers.remove(&id);
-                return;
-            }
-            Next::Now(_) => retry,
-            Next::At(at, _) => Some(now + until(at)).max(retry),
-            Next::WhenLikely(_) => {
-                let asked = self.resting.get(&id).is_some_and(|before| before.job.state.task() == job.state.task());
-                let age = job.state.task().map(|task| plan::age(task, Timestamp::now()));
-                // Right after the submission there is no age to speak of; a task from an earlier run has one.
-                let age = age.filter(|age| asked || *age > JUST_NOW);
-                let wait = self.durations.wait(age, &self.limits.starting, fastrand::f64());
-                Some(now + wait).max(retry)
-            }
-        };
-        self.resting.insert(id, Resting { job, part, failures, since: now });
-        match at {
-            Some(at) => self.due.push(Reverse((at, id))),
-            None => self.queue(id),
-        }
-    }
-
-    /// A job is due: to the queue of its next step.
-    fn queue(&mut self, id: JobId) {
-        let Some(resting) = self.resting.get(&id) else { return };
-        if self.running.has(id) || !self.waiting.insert(id) {
-            return;
-        }
-        match plan::next_step(&resting.job) {
-            Next::Now(step) | Next::At(_, step) | Next::WhenLikely(step) => match step {
-                Step::Submit => self.submissions.push_back(id),
-                Step::Poll => self.polls.push_back(id),
-                Step::Download => self.downloads.push_back(id),
-                Step::Publish | Step::Resolve | Step::Reject => self.moves.push_back((id, Move::Step(step))),
-            },
-            Next::Finished => {}
-        }
-    }
-
-    fn wake(&mut self, now: Instant) {
-        while let Some(Reverse((at, id))) = self.due.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.due.pop();
-            self.queue(id);
-        }
-        self.doubtful.retain(|until| *until > now);
-    }
-
-    fn next_move(&mut self) -> Option<Start> {
-        if self.running.count(Running::Move) >= MOVES_MAX {
-            return None;
-        }
-        while let Some((id, wanted)) = self.moves.pop_front() {
-            if self.stopping && wanted != Move::Release {
-                continue;
-            }
-            if let Some((job, part)) = self.let_go(id, Running::Move) {
-                return Some(match wanted {
-                    Move::Step(step) => Start::Step(Box::new(job), step, part),
-                    Move::Release => Start::Release(Box::new(job)),
-                });
-            }
-        }
-        None
-    }
-
-    fn next_download(&mut self) -> Option<Start> {
-        if self.running.count(Running::Download) >= self.limits.downloads {
-            return None;
-        }
-        while let Some(id) = self.downloads.pop_front() {
-            if let Some((job, part)) = self.let_go(id, Running::Download) {
-                return Some(Start::Step(Box::new(job), Step::Download, part));
-            }
-        }
-        None
-    }
-
-    fn next_poll(&mut self, now: Instant) -> Option<Start> {
-        if self.polls.is_empty() || self.running.count(Running::Poll) >= POLLS_MAX || self.rate.take(now).is_err() {
-            return None;
-        }
-        self.submitted_last = false;
-        while let Some(id) = self.polls.pop_front() {
-            if let Some((job, part)) = self.let_go(id, Running::Poll) {
-                return Some(Start::Step(Box::new(job), Step::Poll, part));
-            }
-        }
-        None
-    }
-
-    fn next_submission(&mut self, pairs: bool, now: Instant) -> Option<Start> {
-        if !pairs && self.submissions.is_empty() {
-            return None;
-        }
-        self.look_at_transfers(now);
-        self.look_at_budget();
-        if !self.pauses.admit_submission(now)
-            || !self.window.admits(self.in_flight(), now)
-            || self.running.count(Running::Submit) >= self.limits.uploads
-            // A probe goes alone.
-            || (self.pauses.by_the_api() && self.running.count(Running::Submit) > 0)
-            || self.rate.take(now).is_err()
-        {
-            return None;
-        }
-        self.submitted_last = true;
-        while let Some(id) = self.submissions.pop_front() {
-            if let Some((job, part)) = self.let_go(id, Running::Submit) {
-                self.flying.insert(id);
-                self.budget.reserve((id, job.sends + 1), Timestamp::now());
-                return Some(Start::Step(Box::new(job), Step::Submit, part));
-            }
-        }
-        if !pairs {
-            return None;
-        }
-        let id = JobId::from_uuid(uuid::Uuid::now_v7());
-        self.running.begin(id, Running::Submit);
-        self.flying.insert(id);
-        self.budget.reserve((id, 1), Timestamp::now());
-        Some(Start::Claim(id))
-    }
-
-    /// Takes a job out of rest, to run.
-    fn let_go(&mut self, id: JobId, running: Running) -> Option<(Job, Option<Part>)> {
-        self.waiting.remove(&id);
-        if self.running.has(id) {
-            return None;
-        }
-        let resting = self.resting.get_mut(&id)?;
-        self.running.begin(id, running);
-        Some((resting.job.clone(), resting.part.take()))
     }
 
     /// Failures in a row of a job that runs.
@@ -575,30 +377,6 @@ impl Driver {
             .collect();
         self.submissions.extend(kept);
     }
-
-    fn look_at_transfers(&mut self, now: Instant) {
-        let waited = self
-            .downloads
-            .front()
-            .and_then(|id| self.resting.get(id))
-            .is_some_and(|resting| now.duration_since(resting.since) >= TRANSFER_WAIT_MAX);
-        if waited {
-            self.pauses.raise(
-                PauseReason::DownloadsBehind,
-                "a finished video waits for a free transfer".to_owned(),
-                None,
-            );
-        } else if self.failed_transfers.len() < TRANSFERS_FAILED_MAX {
-            self.pauses.lift(PauseReason::DownloadsBehind);
-        }
-    }
-
-    fn look_at_budget(&mut self) {
-        match self.budget.room(Timestamp::now()) {
-            Ok(()) => self.pauses.lift(PauseReason::Budget),
-            Err(until) => self.pauses.raise(PauseReason::Budget, "the budget is spent".to_owned(), Some(until)),
-        }
-    }
 }
 
 impl Limits {
@@ -623,25 +401,6 @@ fn is_kept_in_queue(job: &Job) -> bool {
 
 fn asks_later(job: &Job) -> bool {
     matches!(&job.state, State::Submitted { ask_at: Some(_), .. })
-}
-
-fn retry_wait(job: &Job, failures: u32) -> Duration {
-    let backoff = match &job.state {
-        State::Submitted { .. } => backoff::CONNECTION,
-        State::Ready { .. } => backoff::TRANSFER,
-        State::Queued { .. }
-        | State::Submitting
-        | State::Fetched { .. }
-        | State::Delivered { .. }
-        | State::InDoubt { .. }
-        | State::Failing { .. }
-        | State::Failed { .. } => backoff::DISK,
-    };
-    backoff.wait(failures, fastrand::f64())
-}
-
-fn until(at: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
 }
 
 fn per_second(config: &Config) -> Option<f64> {

@@ -1,0 +1,114 @@
+//! What the driver makes of news: of the API's moods, of the disk, of transfers.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Driver, News};
+use crate::daemon::pause::PauseReason;
+use crate::job::{JobId, backoff};
+use crate::spool::durable::Trouble;
+
+/// A finished video that has waited this long for a free transfer stops submissions.
+pub(super) const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// So many jobs whose last transfers all failed stop submissions.
+const TRANSFERS_FAILED_MAX: usize = 3;
+
+impl Driver {
+    pub(super) fn learn(&mut self, id: JobId, news: News, now: Instant) {
+        match news {
+            News::Answered(call) => self.pauses.answered(call),
+            News::Accepted => self.window.accepted(self.in_flight()),
+            News::TooMany => {
+                let others = self.flying.len().saturating_sub(usize::from(self.flying.contains(&id)));
+                let median = self.durations.median(&self.limits.starting);
+                self.window.refused(others, median, now);
+            }
+            News::TooFast(retry_after) => {
+                self.rate.too_fast(retry_after.map(|wait| wait.min(backoff::RETRY_AFTER_MAX)), now);
+            }
+            News::AccountRefused(call, message) => {
+                self.pauses.refuse(PauseReason::Account, Some(call), message, backoff::PROBE, now);
+                self.release_unsent();
+            }
+            News::GatewayRefused(call, message) => {
+                self.pauses.refuse(PauseReason::Gateway, Some(call), message, backoff::PROBE, now);
+                self.release_unsent();
+            }
+            News::Unreachable(call, message) => {
+                self.pauses.refuse(PauseReason::Gateway, Some(call), message, backoff::CONNECTION, now);
+            }
+            News::Took(duration) => self.durations.saw(duration),
+            News::TransferFailed(message) => {
+                self.failed_transfers.insert(id);
+                if self.failed_transfers.len() >= TRANSFERS_FAILED_MAX {
+                    self.pauses.raise(PauseReason::DownloadsBehind, format!("transfers fail: {message}"), None);
+                }
+            }
+            News::TransferDone => {
+                self.failed_transfers.clear();
+                self.pauses.lift(PauseReason::DownloadsBehind);
+                self.disk_works();
+            }
+            News::Disk(trouble, message) => self.disk_trouble(trouble, message, now),
+            News::GivenBack(send) => self.budget.give_back((id, send)),
+        }
+    }
+
+    /// There is less room than `min_free` where videos go, as `message` says; `None`: there is enough.
+    pub fn room(&mut self, message: Option<String>) {
+        match message {
+            Some(message) => {
+                self.short_of_room = true;
+                self.pauses.raise(PauseReason::DiskFull, message, None);
+            }
+            None if self.short_of_room => {
+                self.short_of_room = false;
+                self.pauses.lift(PauseReason::DiskFull);
+            }
+            None => {}
+        }
+    }
+
+    /// A folder refuses work: the next move of a file is the probe.
+    pub fn disk_trouble(&mut self, trouble: Trouble, message: String, now: Instant) {
+        let reason = match trouble {
+            Trouble::DiskFull => PauseReason::DiskFull,
+            Trouble::ReadOnly | Trouble::Vanished | Trouble::Forbidden | Trouble::Failing => PauseReason::ReadOnly,
+        };
+        self.pauses.refuse(reason, None, message, backoff::DISK, now);
+    }
+
+    /// Files can be written again; there may still be too little room, which is asked for apart.
+    pub fn disk_works(&mut self) {
+        self.pauses.lift(PauseReason::ReadOnly);
+        if !self.short_of_room {
+            self.pauses.lift(PauseReason::DiskFull);
+        }
+    }
+
+    pub(super) fn look_at_transfers(&mut self, now: Instant) {
+        let waited = self
+            .downloads
+            .front()
+            .and_then(|id| self.resting.get(id))
+            .is_some_and(|resting| now.duration_since(resting.since) >= TRANSFER_WAIT_MAX);
+        if waited {
+            self.pauses.raise(
+                PauseReason::DownloadsBehind,
+                "a finished video waits for a free transfer".to_owned(),
+                None,
+            );
+        } else if self.failed_transfers.len() < TRANSFERS_FAILED_MAX {
+            self.pauses.lift(PauseReason::DownloadsBehind);
+        }
+    }
+
+    pub(super) fn look_at_budget(&mut self) {
+        match self.budget.room(Timestamp::now()) {
+            Ok(()) => self.pauses.lift(PauseReason::Budget),
+            Err(until) => self.pauses.raise(PauseReason::Budget, "the budget is spent".to_owned(), Some(until)),
+        }
+    }
+}

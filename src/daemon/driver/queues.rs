@@ -1,0 +1,187 @@
+//! Where jobs wait, and who goes next: each resting job has a due time, or a place in the queue of its next step.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Driver, Move, Resting, Running, Start};
+use crate::api::Part;
+use crate::job::plan::{self, Next, Step};
+use crate::job::state::State;
+use crate::job::{Job, JobId, backoff};
+
+/// Polls under way at once.
+const POLLS_MAX: usize = 64;
+
+/// Publishings, rejections and releases under way at once: they only move files.
+const MOVES_MAX: usize = 16;
+
+/// A task that was accepted no longer ago was not asked about yet.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
+impl Driver {
+    /// Puts a job where it belongs until its next step.
+    pub(super) fn rest(&mut self, job: Job, part: Option<Part>, failures: u32, now: Instant) {
+        self.count(&job, now);
+        let id = job.id;
+        let next = plan::next_step(&job);
+        let retry = (failures > 0).then(|| now + retry_wait(&job, failures));
+        let at = match next {
+            Next::Finished => {
+                self.resting.remove(&id);
+                self.failed_transfers.remove(&id);
+                return;
+            }
+            Next::Now(_) => retry,
+            Next::At(at, _) => Some(now + until(at)).max(retry),
+            Next::WhenLikely(_) => {
+                let asked = self.resting.get(&id).is_some_and(|before| before.job.state.task() == job.state.task());
+                let age = job.state.task().map(|task| plan::age(task, Timestamp::now()));
+                // Right after the submission there is no age to speak of; a task from an earlier run has one.
+                let age = age.filter(|age| asked || *age > JUST_NOW);
+                let wait = self.durations.wait(age, &self.limits.starting, fastrand::f64());
+                Some(now + wait).max(retry)
+            }
+        };
+        self.resting.insert(id, Resting { job, part, failures, since: now });
+        match at {
+            Some(at) => self.due.push(Reverse((at, id))),
+            None => self.queue(id),
+        }
+    }
+
+    /// A job is due: to the queue of its next step.
+    fn queue(&mut self, id: JobId) {
+        let Some(resting) = self.resting.get(&id) else { return };
+        if self.running.has(id) || !self.waiting.insert(id) {
+            return;
+        }
+        match plan::next_step(&resting.job) {
+            Next::Now(step) | Next::At(_, step) | Next::WhenLikely(step) => match step {
+                Step::Submit => self.submissions.push_back(id),
+                Step::Poll => self.polls.push_back(id),
+                Step::Download => self.downloads.push_back(id),
+                Step::Publish | Step::Resolve | Step::Reject => self.moves.push_back((id, Move::Step(step))),
+            },
+            Next::Finished => {}
+        }
+    }
+
+    pub(super) fn wake(&mut self, now: Instant) {
+        while let Some(Reverse((at, id))) = self.due.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.due.pop();
+            self.queue(id);
+        }
+        self.doubtful.retain(|until| *until > now);
+    }
+
+    pub(super) fn next_move(&mut self) -> Option<Start> {
+        if self.running.count(Running::Move) >= MOVES_MAX {
+            return None;
+        }
+        while let Some((id, wanted)) = self.moves.pop_front() {
+            if self.stopping && wanted != Move::Release {
+                continue;
+            }
+            if let Some((job, part)) = self.let_go(id, Running::Move) {
+                return Some(match wanted {
+                    Move::Step(step) => Start::Step(Box::new(job), step, part),
+                    Move::Release => Start::Release(Box::new(job)),
+                });
+            }
+        }
+        None
+    }
+
+    pub(super) fn next_download(&mut self) -> Option<Start> {
+        if self.running.count(Running::Download) >= self.limits.downloads {
+            return None;
+        }
+        while let Some(id) = self.downloads.pop_front() {
+            if let Some((job, part)) = self.let_go(id, Running::Download) {
+                return Some(Start::Step(Box::new(job), Step::Download, part));
+            }
+        }
+        None
+    }
+
+    pub(super) fn next_poll(&mut self, now: Instant) -> Option<Start> {
+        if self.polls.is_empty() || self.running.count(Running::Poll) >= POLLS_MAX || self.rate.take(now).is_err() {
+            return None;
+        }
+        self.submitted_last = false;
+        while let Some(id) = self.polls.pop_front() {
+            if let Some((job, part)) = self.let_go(id, Running::Poll) {
+                return Some(Start::Step(Box::new(job), Step::Poll, part));
+            }
+        }
+        None
+    }
+
+    pub(super) fn next_submission(&mut self, pairs: bool, now: Instant) -> Option<Start> {
+        if !pairs && self.submissions.is_empty() {
+            return None;
+        }
+        self.look_at_transfers(now);
+        self.look_at_budget();
+        if !self.pauses.admit_submission(now)
+            || !self.window.admits(self.in_flight(), now)
+            || self.running.count(Running::Submit) >= self.limits.uploads
+            // A probe goes alone.
+            || (self.pauses.by_the_api() && self.running.count(Running::Submit) > 0)
+            || self.rate.take(now).is_err()
+        {
+            return None;
+        }
+        self.submitted_last = true;
+        while let Some(id) = self.submissions.pop_front() {
+            if let Some((job, part)) = self.let_go(id, Running::Submit) {
+                self.flying.insert(id);
+                self.budget.reserve((id, job.sends + 1), Timestamp::now());
+                return Some(Start::Step(Box::new(job), Step::Submit, part));
+            }
+        }
+        if !pairs {
+            return None;
+        }
+        let id = JobId::from_uuid(uuid::Uuid::now_v7());
+        self.running.begin(id, Running::Submit);
+        self.flying.insert(id);
+        self.budget.reserve((id, 1), Timestamp::now());
+        Some(Start::Claim(id))
+    }
+
+    /// Takes a job out of rest, to run.
+    fn let_go(&mut self, id: JobId, running: Running) -> Option<(Job, Option<Part>)> {
+        self.waiting.remove(&id);
+        if self.running.has(id) {
+            return None;
+        }
+        let resting = self.resting.get_mut(&id)?;
+        self.running.begin(id, running);
+        Some((resting.job.clone(), resting.part.take()))
+    }
+}
+
+fn retry_wait(job: &Job, failures: u32) -> Duration {
+    let backoff = match &job.state {
+        State::Submitted { .. } => backoff::CONNECTION,
+        State::Ready { .. } => backoff::TRANSFER,
+        State::Queued { .. }
+        | State::Submitting
+        | State::Fetched { .. }
+        | State::Delivered { .. }
+        | State::InDoubt { .. }
+        | State::Failing { .. }
+        | State::Failed { .. } => backoff::DISK,
+    };
+    backoff.wait(failures, fastrand::f64())
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+}

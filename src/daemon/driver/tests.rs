@@ -1,0 +1,208 @@
+//! The driver alone, on instants that the tests make up.
+
+use super::*;
+use crate::config::{self, Overrides};
+use crate::daemon::step::Call;
+use crate::job::backoff;
+use crate::job::state::{Event, Input};
+use crate::job::{Account, AspectRatio, FileName, Folder, PairName, Request, Seed, Task, TaskId, VideoLink};
+
+fn config(extra: &str) -> Config {
+    let environment = [("JIMENGD_API", "{requests_per_second: 0}".to_owned()), ("JIMENGD_TASKS", extra.to_owned())];
+    let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
+    config::load(None, environment, &Overrides::default()).expect("the default configuration is good").config
+}
+
+fn driver(now: Instant) -> Driver {
+    Driver::new(&config("{max: 8}"), None, [], [], now)
+}
+
+fn job(number: u8) -> Job {
+    let id = JobId::parse(&format!("01920000-0000-7000-8000-0000000000{number:02}")).expect("a UUID");
+    let at = Timestamp::now();
+    Job {
+        id,
+        pair: PairName { folder: Folder::root(), stem: FileName::new(&b"cat"[..]).expect("a name") },
+        input: Input { sidecar: None, picture: None, shown: None },
+        request: Some(Request {
+            prompt: "a cat".to_owned(),
+            aspect_ratio: AspectRatio::R1x1,
+            seed: Seed::Drawn(1),
+            image_url: None,
+        }),
+        priority: 0,
+        earlier: None,
+        claimed_at: at,
+        sends: 0,
+        attempts: 0,
+        state: State::Queued { not_before: None },
+        since: at,
+    }
+}
+
+fn task() -> Task {
+    Task {
+        task_id: TaskId::new("14117763723766220057").expect("an identifier"),
+        request_id: None,
+        account: Account { base_url: "https://api.example".to_owned(), token_fingerprint: "0".repeat(16) },
+        submitted_at: Timestamp::now(),
+    }
+}
+
+fn on(job: &Job, events: impl IntoIterator<Item = Event>) -> Job {
+    events.into_iter().fold(job.clone(), |job, event| job.on(event, Timestamp::now()).expect("a legal event"))
+}
+
+fn accepted(job: &Job) -> Job {
+    on(job, [Event::Intended, Event::Accepted { task: task() }])
+}
+
+fn stepped(job: Job, news: Vec<News>) -> Stepped {
+    Stepped { job: Some(job), news, part: None, failed: false, release: false }
+}
+
+/// Starts the next thing and expects it to be this step of this job.
+fn begins(driver: &mut Driver, step: Step, id: JobId, now: Instant) -> Job {
+    match driver.next(false, now) {
+        Some(Start::Step(job, begun, _)) if begun == step && job.id == id => *job,
+        other => panic!("{step:?} of {id} expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_job_goes_through_its_steps_and_leaves() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let queued = job(1);
+    driver.adopt(queued.clone(), now);
+    begins(&mut driver, Step::Submit, queued.id, now);
+    assert!(driver.next(false, now).is_none(), "a running job is not started twice");
+    let submitted = accepted(&queued);
+    driver.absorb(queued.id, stepped(submitted.clone(), vec![News::Accepted]), 0, now);
+    assert_eq!(driver.in_flight(), 1);
+    assert!(driver.next(false, now).is_none(), "nothing is likely yet");
+    let due = driver.next_due(false, now).expect("it rests with a due time");
+    begins(&mut driver, Step::Poll, queued.id, due);
+    let done = Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+    let ready = on(&submitted, [done]);
+    driver.absorb(queued.id, stepped(ready, vec![News::Took(Duration::from_secs(9))]), 0, due);
+    assert_eq!(driver.in_flight(), 0, "a task that is done takes no slot");
+    begins(&mut driver, Step::Download, queued.id, due);
+}
+
+#[test]
+fn the_window_holds_submissions_back_until_a_slot_is_free() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.adopt(job(1), now);
+    driver.adopt(job(2), now);
+    begins(&mut driver, Step::Submit, job(1).id, now);
+    assert!(driver.next(false, now).is_none(), "the window starts at one");
+    driver.absorb(job(1).id, stepped(accepted(&job(1)), vec![News::Accepted]), 0, now);
+    begins(&mut driver, Step::Submit, job(2).id, now);
+    let refused = on(&job(2), [Event::Intended, Event::NotSent { not_before: None }]);
+    driver.absorb(job(2).id, stepped(refused, vec![News::TooMany]), 0, now);
+    assert_eq!(driver.window.size(), 1, "what was in flight is the limit");
+    assert!(driver.next(false, now).is_none());
+}
+
+#[test]
+fn an_account_that_refuses_pauses_everything_and_is_probed_alone() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.adopt(job(1), now);
+    begins(&mut driver, Step::Submit, job(1).id, now);
+    let back = on(&job(1), [Event::Intended, Event::NotSent { not_before: None }]);
+    let news = vec![News::AccountRefused(Call::Submit, "no balance".to_owned()), News::GivenBack(1)];
+    driver.absorb(job(1).id, stepped(back, news), 0, now);
+    assert!(driver.pauses.has(PauseReason::Account));
+    assert!(matches!(driver.next(true, now), Some(Start::Release(released)) if released.id == job(1).id));
+    assert!(driver.next(true, now).is_none(), "nothing is claimed while paused");
+    let probe = driver.next_due(true, now).expect("a probe is due some time");
+    assert!(probe >= now + Duration::from_secs(30), "not at once");
+    assert!(matches!(driver.next(true, probe), Some(Start::Claim(_))));
+    assert!(driver.next(true, probe).is_none(), "a probe goes alone");
+}
+
+#[test]
+fn a_reload_probes_at_once() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.pauses.refuse(PauseReason::Account, Some(Call::Submit), "bad token".to_owned(), backoff::PROBE, now);
+    assert!(driver.next(true, now).is_none());
+    driver.reload(&config("{max: 8}"), now);
+    assert!(matches!(driver.next(true, now), Some(Start::Claim(_))));
+}
+
+#[test]
+fn a_good_poll_does_not_mend_an_account_that_refuses_submissions() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.pauses.refuse(PauseReason::Account, Some(Call::Submit), "no balance".to_owned(), backoff::PROBE, now);
+    driver.pauses.answered(Call::Poll);
+    assert!(driver.pauses.has(PauseReason::Account));
+    driver.pauses.answered(Call::Submit);
+    assert!(!driver.pauses.has(PauseReason::Account));
+}
+
+#[test]
+fn stopping_gives_back_what_was_never_sent_and_starts_nothing_else() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.adopt(job(1), now);
+    let tried = on(
+        &job(2),
+        [
+            Event::Intended,
+            Event::Accepted { task: task() },
+            Event::AnotherAttempt { seed: Seed::Drawn(2), not_before: None },
+        ],
+    );
+    driver.adopt(tried, now);
+    driver.adopt(accepted(&job(3)), now);
+    driver.stop();
+    assert!(matches!(driver.next(true, now), Some(Start::Release(released)) if released.id == job(1).id));
+    assert!(driver.next(true, now + Duration::from_secs(3600)).is_none());
+}
+
+#[test]
+fn a_job_in_doubt_takes_its_slot_for_a_while() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.adopt(job(1), now);
+    begins(&mut driver, Step::Submit, job(1).id, now);
+    let doubtful = on(&job(1), [Event::Intended, Event::OutcomeUnknown { why: "reset".to_owned() }]);
+    driver.absorb(job(1).id, stepped(doubtful, Vec::new()), 0, now);
+    assert_eq!(driver.in_flight(), 1);
+    begins(&mut driver, Step::Resolve, job(1).id, now);
+    driver.adopt(job(2), now);
+    assert!(driver.next(false, now).is_none(), "its task may exist");
+    begins(&mut driver, Step::Submit, job(2).id, now + Duration::from_secs(3600));
+}
+
+#[test]
+fn three_jobs_whose_transfers_fail_stop_submissions_and_one_good_one_lets_them_go_on() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    for number in 1..=3 {
+        driver.learn(job(number).id, News::TransferFailed("reset".to_owned()), now);
+    }
+    assert!(driver.next(true, now).is_none());
+    assert!(driver.pauses.has(PauseReason::DownloadsBehind));
+    driver.learn(job(1).id, News::TransferDone, now);
+    assert!(matches!(driver.next(true, now), Some(Start::Claim(_))));
+}
+
+#[test]
+fn the_budget_is_reserved_before_and_given_back_after_a_refusal() {
+    let now = Instant::now();
+    let mut config = config("{max: 8}");
+    config.budget.per_hour = Some(1);
+    let mut driver = Driver::new(&config, None, [], [], now);
+    let Some(Start::Claim(id)) = driver.next(true, now) else { panic!("a claim expected") };
+    assert!(driver.next(true, now).is_none());
+    driver.claim_failed(id);
+    assert!(matches!(driver.next(true, now), Some(Start::Claim(_))), "what was not sent is not spent");
+    assert!(driver.next(true, now).is_none());
+    assert!(driver.pauses.has(PauseReason::Budget) || driver.in_flight() > 0);
+}

@@ -1,0 +1,114 @@
+//! The download: to a temporary name in the outbox, checked and synced before it is recorded.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::ending::condemn;
+use super::poll::bad_link;
+use super::{News, Stepped, fail, late_failure};
+use crate::api::{DownloadError, Downloaded, Part};
+use crate::daemon::shells::{Shells, StepError, blocking};
+use crate::job::plan;
+use crate::job::state::{Event, Finish, Publication, State, Video};
+use crate::job::{Job, Reason, Task, VideoLink};
+use crate::spool::Spool;
+use crate::spool::durable::FileError;
+
+/// A link that is refused so soon after it was given was never good.
+const LINK_FRESH: Duration = Duration::from_secs(60);
+
+pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> Result<Stepped, StepError> {
+    let State::Ready { finish, link, task } = job.state.clone() else {
+        return Err(StepError::Bug(format!("fetched while {}", job.state.label())));
+    };
+    let mut part = match part {
+        Some(part) => part,
+        None => new_part(shells, &job).await?,
+    };
+    let tried = fetch(shells, &link, &mut part).await;
+    let refused_fresh = Timestamp::now().duration_since(job.since).unsigned_abs() < LINK_FRESH;
+    match tried {
+        None => Ok(Stepped { part: Some(part), ..Stepped::with(job) }),
+        Some(Ok(downloaded)) => {
+            let video = Video {
+                bytes: downloaded.bytes,
+                sha256: downloaded.sha256,
+                width: downloaded.video.width,
+                height: downloaded.video.height,
+                seconds: downloaded.video.seconds,
+            };
+            let (spool, owner) = (shells.spool.clone(), job.clone());
+            let (outbox, number) = blocking(move || {
+                let outbox = spool.keep_part(&owner)?;
+                Ok::<_, FileError>((outbox, spool.number_for_delivery(&owner, 1)?))
+            })
+            .await?;
+            let publication = Publication {
+                temporary: Spool::part_name(job.id),
+                outbox,
+                number,
+                former: Vec::new(),
+                delivered_at: Timestamp::now(),
+            };
+            let job = shells.record(&job, Event::Fetched { video, publication }, Vec::new()).await?;
+            Ok(Stepped::with(job).and(News::TransferDone))
+        }
+        Some(Err(DownloadError::Stale { http_status })) if refused_fresh => {
+            tracing::warn!(job_id = %job.id, "{}: a fresh link was refused with HTTP {http_status}", job.pair);
+            bad_link_or_give_up(shells, job, &task, finish, format!("the link was refused with HTTP {http_status}"))
+                .await
+        }
+        Some(Err(DownloadError::Stale { .. })) => {
+            let job = shells.record(&job, Event::LinkStale, Vec::new()).await?;
+            Ok(Stepped { part: Some(part), ..Stepped::with(job) })
+        }
+        Some(Err(DownloadError::Broken { message, .. })) => {
+            tracing::debug!(job_id = %job.id, "{}: the transfer broke off: {message}", job.pair);
+            Ok(Stepped { part: Some(part), failed: true, ..Stepped::with(job) }.and(News::TransferFailed(message)))
+        }
+        Some(Err(DownloadError::NotAVideo { message } | DownloadError::Forbidden { why: message })) => {
+            tracing::warn!(job_id = %job.id, "{}: the link leads to no video: {message}", job.pair);
+            bad_link_or_give_up(shells, job, &task, finish, message).await
+        }
+        Some(Err(DownloadError::Local { path, source })) => {
+            let error = FileError { doing: "write", path, source };
+            Ok(Stepped { part: Some(part), ..fail(job, &StepError::File(error)) })
+        }
+    }
+}
+
+/// One try to fetch; `None` if the daemon stops.
+async fn fetch(shells: &Shells, link: &VideoLink, part: &mut Part) -> Option<Result<Downloaded, DownloadError>> {
+    tokio::select! {
+        biased;
+        // Ending a transfer loses nothing: the next start fetches again.
+        () = shells.stop.cancelled() => None,
+        tried = shells.client.download(link, part) => Some(tried),
+    }
+}
+
+async fn bad_link_or_give_up(
+    shells: &Shells,
+    job: Job,
+    task: &Task,
+    finish: Finish,
+    message: String,
+) -> Result<Stepped, StepError> {
+    if plan::age(task, Timestamp::now()) > shells.policy.give_up_after {
+        let failure = late_failure(Reason::DownloadFailed, message, task, None);
+        return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
+    }
+    Ok(Stepped::with(bad_link(shells, &job, Some(finish)).await?))
+}
+
+/// A part in the outbox, where nothing of an earlier run lies any more.
+async fn new_part(shells: &Shells, job: &Job) -> Result<Part, StepError> {
+    let (spool, owner) = (shells.spool.clone(), job.clone());
+    let path = blocking(move || {
+        spool.drop_part(&owner)?;
+        Ok::<_, FileError>(spool.outbox_dir(&owner.pair)?.path_of(&Spool::part_name(owner.id)))
+    })
+    .await?;
+    Ok(Part::new(path))
+}

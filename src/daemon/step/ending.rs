@@ -1,0 +1,100 @@
+//! The ends of a job: its video is published, or its pair is rejected; and what decides between them when nobody can know.
+
+use jiff::Timestamp;
+
+use super::Stepped;
+use crate::daemon::shells::{Shells, StepError, blocking};
+use crate::job::state::{Event, Rejection, State};
+use crate::job::{Charged, Failure, Job, Reason, Stage};
+use crate::ledger::Change;
+use crate::spool::finish::Finished;
+
+/// A job in doubt is submitted again at most until it has had so many attempts, whatever the operator wishes: a gateway that
+/// loses every answer must not be paid for ever.
+const IN_DOUBT_ATTEMPTS_MAX: u32 = 3;
+
+pub(super) async fn publish(shells: &Shells, mut job: Job) -> Result<Stepped, StepError> {
+    loop {
+        let State::Fetched { task, finish, video, publication } = job.state.clone() else {
+            return Err(StepError::Bug(format!("published while {}", job.state.label())));
+        };
+        let (spool, owner) = (shells.spool.clone(), job.clone());
+        let finished = blocking(move || spool.publish(&owner, &task, &finish, &video, &publication)).await?;
+        match finished {
+            Finished::Done => {
+                return Ok(Stepped::with(shells.record(&job, Event::Published, Vec::new()).await?));
+            }
+            Finished::Renumber(number) => {
+                job = shells.record(&job, Event::Renumbered { number }, Vec::new()).await?;
+            }
+            Finished::VideoLost => {
+                return Ok(Stepped::with(shells.record(&job, Event::LinkStale, Vec::new()).await?));
+            }
+        }
+    }
+}
+
+pub(super) async fn reject(shells: &Shells, mut job: Job) -> Result<Stepped, StepError> {
+    loop {
+        let State::Failing { failure, rejection } = job.state.clone() else {
+            return Err(StepError::Bug(format!("rejected while {}", job.state.label())));
+        };
+        let (spool, owner) = (shells.spool.clone(), job.clone());
+        let finished = blocking(move || spool.reject(&owner, &failure, &rejection)).await?;
+        match finished {
+            Finished::Renumber(number) => {
+                job = shells.record(&job, Event::Renumbered { number }, Vec::new()).await?;
+            }
+            Finished::Done | Finished::VideoLost => {
+                return Ok(Stepped::with(shells.record(&job, Event::Rejected, Vec::new()).await?));
+            }
+        }
+    }
+}
+
+/// A job in doubt is set aside, or submitted again if the operator wants that.
+pub(super) async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
+    let job = match &job.state {
+        State::Submitting => {
+            let why = "the daemon ended while the request was on its way".to_owned();
+            shells.record(&job, Event::OutcomeUnknown { why }, Vec::new()).await?
+        }
+        State::Queued { .. }
+        | State::Submitted { .. }
+        | State::Ready { .. }
+        | State::Fetched { .. }
+        | State::Delivered { .. }
+        | State::InDoubt { .. }
+        | State::Failing { .. }
+        | State::Failed { .. } => job,
+    };
+    let State::InDoubt { why } = &job.state else {
+        return Err(StepError::Bug(format!("resolved while {}", job.state.label())));
+    };
+    if shells.policy.resubmit_in_doubt && job.attempts < IN_DOUBT_ATTEMPTS_MAX {
+        return Ok(Stepped::with(shells.record(&job, Event::SubmitAgain, Vec::new()).await?));
+    }
+    let failure = Failure {
+        reason: Reason::InDoubt,
+        message: why.clone(),
+        stage: Stage::Submit,
+        charged: Charged::Unknown,
+        task: None,
+        request_id: None,
+        http_status: None,
+        problems: Vec::new(),
+    };
+    Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?))
+}
+
+/// The job with a decision to reject it, its names chosen.
+pub async fn condemned(shells: &Shells, job: &Job, failure: Failure) -> Result<Event, StepError> {
+    let (spool, owner) = (shells.spool.clone(), job.clone());
+    let number = blocking(move || spool.number_for_rejection(&owner, 1)).await?;
+    Ok(Event::Condemned { failure, rejection: Rejection { number, former: Vec::new(), failed_at: Timestamp::now() } })
+}
+
+pub(super) async fn condemn(shells: &Shells, job: &Job, failure: Failure, more: Vec<Change>) -> Result<Job, StepError> {
+    let event = condemned(shells, job, failure).await?;
+    shells.record(job, event, more).await
+}

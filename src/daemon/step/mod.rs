@@ -1,0 +1,189 @@
+//! The steps: plan → effect → event → record.
+//!
+//! A step owns its job while it runs and hands it back, changed or not, with what it learned of the world. It asks the API at
+//! most once. Where an effect cannot be repeated (the submission) the record comes first; where it can, it comes after. Here,
+//! and nowhere else, an answer of the API or of the disk becomes an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shells::{Shells, StepError, blocking};
+use crate::api::{Part, Refusal, VendorError};
+use crate::job::plan::{self, Step};
+use crate::job::state::Event;
+use crate::job::{Charged, Failure, Job, Reason, Seed, Stage, Task};
+use crate::ledger::Change;
+use crate::spool::durable::Trouble;
+
+mod download;
+mod ending;
+mod poll;
+mod submit;
+
+pub use ending::condemned;
+
+/// Seeds that are drawn: 1 to 2^31-1, which every reader of a receipt can hold.
+const SEED_MAX: u32 = i32::MAX as u32;
+
+/// Which kind of request learned something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// A submission.
+    Submit,
+    /// A poll.
+    Poll,
+}
+
+/// What a step learned of the world besides its job.
+#[derive(Clone, PartialEq, Debug)]
+pub enum News {
+    /// The API answered, so it can be reached and lets us in.
+    Answered(Call),
+    /// A submission was accepted.
+    Accepted,
+    /// The API has too many tasks of this account.
+    TooMany,
+    /// The API was asked too often.
+    TooFast(Option<Duration>),
+    /// The account is not let in or cannot pay.
+    AccountRefused(Call, String),
+    /// The gateway answers, but not as the API does.
+    GatewayRefused(Call, String),
+    /// No connection, or no answer.
+    Unreachable(Call, String),
+    /// A task was seen done for the first time, after this long.
+    Took(Duration),
+    /// A transfer failed.
+    TransferFailed(String),
+    /// A transfer went well.
+    TransferDone,
+    /// A folder refuses work.
+    Disk(Trouble, String),
+    /// The budget has its reservation back.
+    GivenBack(u32),
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub struct Stepped {
+    /// The job; `None` if it was released.
+    pub job: Option<Job>,
+    /// What was learned.
+    pub news: Vec<News>,
+    /// The unfinished transfer, to go on with.
+    pub part: Option<Part>,
+    /// The step failed on our side: try it again later.
+    pub failed: bool,
+    /// The pair's files are not what was judged: back to the inbox with them.
+    pub release: bool,
+}
+
+impl Stepped {
+    fn with(job: Job) -> Self {
+        Self { job: Some(job), news: Vec::new(), part: None, failed: false, release: false }
+    }
+
+    fn and(mut self, news: News) -> Self {
+        self.news.push(news);
+        self
+    }
+}
+
+/// Makes one move. Never fails: what went wrong on our side is news, and the job is then as it was recorded last.
+pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) -> Stepped {
+    let before = job.clone();
+    let moved = match step {
+        Step::Submit => submit::submit(&shells, job).await,
+        Step::Poll => poll::poll(&shells, job).await,
+        Step::Download => download::download(&shells, job, part).await,
+        Step::Publish => ending::publish(&shells, job).await,
+        Step::Resolve => ending::resolve(&shells, job).await,
+        Step::Reject => ending::reject(&shells, job).await,
+    };
+    moved.unwrap_or_else(|error| fail(before, &error))
+}
+
+/// Gives a queued job's files back to the inbox and forgets the job.
+///
+/// The row goes last: as long as it is there it says that nothing was accepted, which the witness alone cannot say of a job that
+/// was throttled. Recovery finds a row without files and forgets it.
+pub async fn release(shells: Arc<Shells>, job: Job) -> Stepped {
+    let before = job.clone();
+    let released = async {
+        let (spool, id) = (shells.spool.clone(), job.id);
+        blocking(move || spool.put_back(id)).await?;
+        shells.ledger.write(vec![Change::Delete(job.id)]).await?;
+        tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
+        Ok::<_, StepError>(Stepped { job: None, news: Vec::new(), part: None, failed: false, release: false })
+    };
+    released.await.unwrap_or_else(|error| fail(before, &error))
+}
+
+/// What a failure on our own side becomes: news for the driver, and the job as it was.
+pub fn fail(job: Job, error: &StepError) -> Stepped {
+    let id = job.id;
+    let mut stepped = Stepped { failed: true, ..Stepped::with(job) };
+    match error {
+        StepError::File(error) => {
+            stepped.news.push(News::Disk(error.trouble(), format!("{error}: {}", error.source)));
+        }
+        StepError::Ledger(_) | StepError::Illegal(_) | StepError::Bug(_) => {
+            tracing::error!(job_id = %id, %error, "a step failed; it is tried again");
+        }
+    }
+    stepped
+}
+
+/// A seed that the daemon draws.
+pub fn draw_seed() -> u32 {
+    fastrand::u32(1..=SEED_MAX)
+}
+
+pub(super) fn another_attempt(seed: Seed) -> Event {
+    Event::AnotherAttempt { seed: plan::next_seed(seed, draw_seed()), not_before: None }
+}
+
+pub(super) fn business_failure(error: &VendorError, stage: Stage, charged: Charged, task: Option<Task>) -> Failure {
+    Failure {
+        reason: Reason::Business(error.code),
+        message: error.message.clone(),
+        stage,
+        charged,
+        task,
+        request_id: error.request_id.clone(),
+        http_status: Some(error.http_status),
+        problems: Vec::new(),
+    }
+}
+
+pub(super) fn tell_code(job: &Job, error: &VendorError, what: &str) {
+    tracing::info!(
+        job_id = %job.id, pair = %job.pair, state = job.state.label(), business_code = error.code.0,
+        task_id = job.state.task().map(|task| task.task_id.as_str()), request_id = error.request_id,
+        "{}: {what} ({}: {})", job.pair, error.code, error.message
+    );
+}
+
+pub(super) fn coded(error: &VendorError) -> String {
+    format!("business code {}: {}", error.code, error.message)
+}
+
+pub(super) fn said(refusal: &Refusal) -> String {
+    match refusal.http_status {
+        Some(status) => format!("HTTP {status}: {}", refusal.message),
+        None => refusal.message.clone(),
+    }
+}
+/// A failure after the task was done: it was paid.
+pub(super) fn late_failure(reason: Reason, message: String, task: &Task, request_id: Option<String>) -> Failure {
+    Failure {
+        reason,
+        message,
+        stage: Stage::Download,
+        charged: Charged::Yes,
+        task: Some(task.clone()),
+        request_id,
+        http_status: None,
+        problems: Vec::new(),
+    }
+}

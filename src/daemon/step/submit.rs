@@ -1,0 +1,142 @@
+//! The submission: intent, witness, request, record. The one effect that cannot be repeated.
+
+use std::fs::File;
+
+use jiff::Timestamp;
+
+use super::ending::condemn;
+use super::{Call, News, Stepped, another_attempt, business_failure, coded, fail, said, tell_code};
+use crate::api::{SubmitAnswer, VendorError};
+use crate::daemon::shells::{Shells, StepError, blocking};
+use crate::job::plan::{self, Ruling};
+use crate::job::state::Event;
+use crate::job::{Charged, Failure, Job, Reason, Seed, Stage, Task};
+use crate::ledger::Change;
+
+pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
+    let request = job.request.clone().ok_or_else(|| StepError::Bug("a queued job asks for nothing".to_owned()))?;
+    let Claimed { whole, picture } = open_claimed(shells, &job).await?;
+    if !whole {
+        let message = "its files are gone from work/, so nothing was sent".to_owned();
+        let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
+        return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
+    }
+    let reserve = Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() };
+    let job = shells.record(&job, Event::Intended, vec![reserve]).await?;
+    let send = job.sends;
+    if let Err(error) = shells.intents.announce(job.id, send).await {
+        let job = not_sent(shells, &job, None).await?;
+        return Ok(fail(job, &StepError::File(error)).and(News::GivenBack(send)));
+    }
+    let answer = shells.client.submit(&request, picture, &shells.stop).await;
+    let account = shells.client.account();
+    let give_back = || vec![Change::GiveBack { job: job.id, send }];
+    match answer {
+        SubmitAnswer::Accepted { task_id, request_id } => {
+            let task = Task { task_id, request_id, account, submitted_at: Timestamp::now() };
+            let job = shells.record(&job, Event::Accepted { task }, Vec::new()).await?;
+            Ok(Stepped::with(job).and(News::Answered(Call::Submit)).and(News::Accepted))
+        }
+        SubmitAnswer::Business(error) => submit_refused(shells, job, request.seed, &error).await,
+        SubmitAnswer::Refused(refusal) => {
+            let failure = Failure {
+                reason: Reason::RequestRefused,
+                message: refusal.message,
+                stage: Stage::Submit,
+                charged: Charged::No,
+                task: None,
+                request_id: refusal.request_id,
+                http_status: refusal.http_status,
+                problems: Vec::new(),
+            };
+            let job = condemn(shells, &job, failure, give_back()).await?;
+            Ok(Stepped::with(job).and(News::Answered(Call::Submit)).and(News::GivenBack(send)))
+        }
+        SubmitAnswer::Account(refusal) => {
+            let job = not_sent(shells, &job, None).await?;
+            Ok(Stepped::with(job).and(News::AccountRefused(Call::Submit, said(&refusal))).and(News::GivenBack(send)))
+        }
+        SubmitAnswer::Gateway(refusal) => {
+            let job = not_sent(shells, &job, None).await?;
+            Ok(Stepped::with(job).and(News::GatewayRefused(Call::Submit, said(&refusal))).and(News::GivenBack(send)))
+        }
+        SubmitAnswer::Throttled(refusal) => {
+            let job = not_sent(shells, &job, None).await?;
+            Ok(Stepped::with(job).and(News::TooFast(refusal.retry_after)).and(News::GivenBack(send)))
+        }
+        SubmitAnswer::Unsent(refusal) => {
+            let job = not_sent(shells, &job, None).await?;
+            let stepped = Stepped::with(job).and(News::GivenBack(send));
+            // An upload that we cut ourselves says nothing of the API.
+            Ok(if shells.stop.is_cancelled() {
+                stepped
+            } else {
+                stepped.and(News::Unreachable(Call::Submit, said(&refusal)))
+            })
+        }
+        SubmitAnswer::PictureUnreadable(what) => {
+            let job = not_sent(shells, &job, None).await?;
+            tracing::warn!(job_id = %job.id, pair = %job.pair, "{}: the claimed picture cannot be sent: {what}", job.pair);
+            Ok(Stepped { release: true, ..Stepped::with(job) }.and(News::GivenBack(send)))
+        }
+        SubmitAnswer::InDoubt(refusal) => {
+            let why = said(&refusal);
+            let job = shells.record(&job, Event::OutcomeUnknown { why }, Vec::new()).await?;
+            Ok(Stepped::with(job))
+        }
+    }
+}
+
+/// A business code was the answer to a submission.
+async fn submit_refused(shells: &Shells, job: Job, seed: Seed, error: &VendorError) -> Result<Stepped, StepError> {
+    let send = job.sends;
+    let give_back = vec![Change::GiveBack { job: job.id, send }];
+    let answered = |job| Stepped::with(job).and(News::GivenBack(send));
+    match plan::on_submit(&job, error.code, &shells.policy) {
+        Ruling::Fail => {
+            let failure = business_failure(error, Stage::Submit, Charged::No, None);
+            let job = condemn(shells, &job, failure, give_back).await?;
+            Ok(answered(job).and(News::Answered(Call::Submit)))
+        }
+        Ruling::AnotherAttempt => {
+            let event = another_attempt(seed);
+            tell_code(&job, error, "tries again with another seed");
+            let job = shells.record(&job, event, give_back).await?;
+            Ok(answered(job).and(News::Answered(Call::Submit)))
+        }
+        Ruling::SlowDown => {
+            tell_code(&job, error, "waits: the API is asked too often");
+            let job = not_sent(shells, &job, None).await?;
+            Ok(answered(job).and(News::Answered(Call::Submit)).and(News::TooFast(None)))
+        }
+        Ruling::Fewer | Ruling::AskAgain => {
+            tell_code(&job, error, "waits: the account has too many tasks in flight");
+            let job = not_sent(shells, &job, None).await?;
+            Ok(answered(job).and(News::Answered(Call::Submit)).and(News::TooMany))
+        }
+        Ruling::PauseAccount => {
+            let job = not_sent(shells, &job, None).await?;
+            Ok(answered(job).and(News::AccountRefused(Call::Submit, coded(error))))
+        }
+    }
+}
+
+/// Back to the queue with the reservation: certainly nothing was accepted.
+async fn not_sent(shells: &Shells, job: &Job, not_before: Option<Timestamp>) -> Result<Job, StepError> {
+    let give_back = Change::GiveBack { job: job.id, send: job.sends };
+    shells.record(job, Event::NotSent { not_before }, vec![give_back]).await
+}
+
+/// What lies in a job's folder.
+struct Claimed {
+    /// Whether everything is there that was claimed.
+    whole: bool,
+    picture: Option<File>,
+}
+
+async fn open_claimed(shells: &Shells, job: &Job) -> Result<Claimed, StepError> {
+    let (spool, id) = (shells.spool.clone(), job.id);
+    let (picture, sidecar) = blocking(move || spool.open_claimed(id)).await?;
+    let whole = picture.is_some() == job.input.picture.is_some() && sidecar.is_some() == job.input.sidecar.is_some();
+    Ok(Claimed { whole, picture })
+}

@@ -1,0 +1,475 @@
+//! The loop: what happened is taken in, the driver decides, steps start. It does no work itself and waits for none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::task::Id;
+
+use super::claiming::{self, Claiming};
+use super::driver::Start;
+use super::intake::{self, Notice};
+use super::pause::PauseReason;
+use super::shells::{Shells, blocking};
+use super::start::{policy, spool_settings};
+use super::step::{self, Stepped};
+use super::{Daemon, Ended, Reload, WINDOW_FACT};
+use crate::api::Client;
+use crate::config::{self, Config};
+use crate::job::plan::Step;
+use crate::job::state::State;
+use crate::job::{Job, JobId};
+use crate::ledger::{self, Change};
+use crate::spool::durable;
+use crate::systemd;
+
+/// Bytes that are free are asked for at most this often.
+const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// Old jobs, reservations and archived pairs are looked for this often.
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Everything but a submission ends within this time after the signal.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Rejections of pairs that were found bad, under way at once.
+const REJECTIONS_MAX: usize = 16;
+
+/// With `--once`, so many failures in a row to reach the API end the run.
+const ONCE_FAILURES_MAX: u32 = 4;
+
+impl Daemon {
+    /// The loop, until told to stop or, with `once`, until nothing can move.
+    pub(super) async fn work(&mut self) {
+        loop {
+            let now = Instant::now();
+            self.housekeep(now);
+            self.start_what_can_start(now);
+            if self.once && self.is_finished() {
+                return;
+            }
+            let due = self.next_due(now);
+            tokio::select! {
+                () = self.controls.stop.cancelled() => return,
+                Some(reload) = self.controls.reloads.recv() => self.reload(reload).await,
+                Some(ended) = self.sending.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.moving.join_next_with_id() => self.ended(ended),
+                notices = self.intake.turn() => self.noticed(notices),
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+        }
+    }
+
+    /// Ends what runs. Submissions are awaited for as long as their timeout lasts, everything else for a few seconds.
+    pub(super) async fn drain(&mut self) {
+        tracing::info!("stopping");
+        // Also when nobody cancelled it: transfers and uploads look at it.
+        self.shells.stop.cancel();
+        let patience = self.config.api.submit_timeout + Duration::from_secs(10);
+        systemd::extend_timeout(patience);
+        self.driver.stop();
+        let hard = Instant::now() + DRAIN;
+        loop {
+            let now = Instant::now();
+            self.start_moves(now);
+            if self.sending.is_empty() && (self.moving.is_empty() || now >= hard) {
+                break;
+            }
+            tokio::select! {
+                Some(ended) = self.sending.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.moving.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep_until(hard.into()), if now < hard => {}
+            }
+        }
+        self.moving.abort_all();
+        while self.moving.join_next().await.is_some() {}
+        self.say_goodbye().await;
+    }
+
+    async fn say_goodbye(&mut self) {
+        let mut changes = vec![self.snapshot.last(&self.driver, &self.intake)];
+        changes.extend(self.learned_change());
+        if let Err(error) = self.shells.ledger.write(changes).await {
+            tracing::warn!("cannot write the last word to the ledger: {error}");
+        }
+        tracing::info!("stopped: {} delivered, {} failed", self.outcome.delivered, self.outcome.failed);
+    }
+
+    fn start_what_can_start(&mut self, now: Instant) {
+        self.start_rejections();
+        let pairs = self.intake.ready() > 0;
+        if self.driver.wants_to_submit(pairs, now) && !self.has_room(now) {
+            // The answer wakes the loop.
+            self.check_disk();
+        }
+        loop {
+            let can_claim = self.disk_checked_at.is_some() && self.intake.ready() > 0;
+            let Some(start) = self.driver.next(can_claim, now) else { break };
+            self.begin(start);
+        }
+    }
+
+    /// While draining: only what gives files back.
+    fn start_moves(&mut self, now: Instant) {
+        while let Some(start) = self.driver.next(false, now) {
+            self.begin(start);
+        }
+    }
+
+    fn begin(&mut self, start: Start) {
+        let shells = self.shells.clone();
+        match start {
+            Start::Claim(id) => {
+                let Some(pair) = self.intake.take() else {
+                    self.driver.claim_failed(id);
+                    return;
+                };
+                let handle = self.sending.spawn(async move {
+                    let claiming = claiming::claim(shells.clone(), id, pair.clone()).await;
+                    match claiming {
+                        // The submission follows at once, without a turn of the loop.
+                        Claiming::Job(job)
+                            if matches!(job.state, State::Queued { .. }) && !shells.stop.is_cancelled() =>
+                        {
+                            let stepped = step::run(shells, (*job).clone(), Step::Submit, None).await;
+                            Ended::Claimed(id, Box::new(pair), Claiming::Job(job), Some(stepped))
+                        }
+                        claiming @ (Claiming::Job(_) | Claiming::Changed | Claiming::Failed(..)) => {
+                            Ended::Claimed(id, Box::new(pair), claiming, None)
+                        }
+                    }
+                });
+                self.working.insert(handle.id(), id);
+            }
+            Start::Step(job, step, part) => {
+                let id = job.id;
+                let set = if step == Step::Submit { &mut self.sending } else { &mut self.moving };
+                let handle = set.spawn(async move { Ended::Stepped(id, step::run(shells, *job, step, part).await) });
+                self.working.insert(handle.id(), id);
+            }
+            Start::Release(job) => {
+                let id = job.id;
+                let handle = self.moving.spawn(async move { Ended::Stepped(id, step::release(shells, *job).await) });
+                self.working.insert(handle.id(), id);
+            }
+        }
+    }
+
+    /// Pairs that were found bad need no slot of the account.
+    fn start_rejections(&mut self) {
+        let blocked = [PauseReason::DiskFull, PauseReason::ReadOnly, PauseReason::LedgerUnwritable]
+            .into_iter()
+            .any(|reason| self.driver.pauses.has(reason));
+        while !blocked && self.rejecting.len() < REJECTIONS_MAX {
+            let Some(pair) = self.intake.take_bad() else { break };
+            let shells = self.shells.clone();
+            let id = JobId::from_uuid(uuid::Uuid::now_v7());
+            self.rejecting.insert(id);
+            let handle = self.moving.spawn(async move {
+                let claiming = claiming::claim(shells, id, pair.clone()).await;
+                Ended::Refused(id, Box::new(pair), claiming)
+            });
+            self.working.insert(handle.id(), id);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) {
+        let now = Instant::now();
+        let (task, ended) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                if let Some(id) = self.working.remove(&error.id())
+                    && error.is_panic()
+                {
+                    tracing::error!(job_id = %id, "a bug: a step panicked; its job goes on at the next start");
+                    self.driver.lost(id, now);
+                    self.rejecting.remove(&id);
+                }
+                return;
+            }
+        };
+        self.working.remove(&task);
+        match ended {
+            Ended::Claimed(id, pair, claiming, stepped) => self.claimed(id, &pair, claiming, stepped, now),
+            Ended::Refused(id, pair, claiming) => {
+                self.rejecting.remove(&id);
+                self.intake.claim_ended(&pair, matches!(claiming, Claiming::Job(_)));
+                match claiming {
+                    Claiming::Job(job) => self.driver.adopt(*job, now),
+                    Claiming::Changed => {}
+                    Claiming::Failed(trouble, message) => self.claim_trouble(trouble, message, now),
+                }
+            }
+            Ended::Stepped(id, stepped) => {
+                let failures = self.driver.failures(id);
+                self.count_outcome(stepped.job.as_ref());
+                self.driver.absorb(id, stepped, failures, now);
+            }
+            Ended::Free(free) => {
+                self.disk_checking = false;
+                self.disk_checked_at = Some(now);
+                match free {
+                    Ok(bytes) if bytes < self.config.min_free_bytes => {
+                        let wanted = config::units::show_size(self.config.min_free_bytes);
+                        let found = config::units::show_size(bytes);
+                        self.driver.room(Some(format!("{found} are free where videos go, min_free is {wanted}")));
+                    }
+                    Ok(_) => self.driver.room(None),
+                    Err(error) => self.driver.disk_trouble(error.trouble(), claiming::chain(&error), now),
+                }
+            }
+            Ended::Written(result) => {
+                self.snapshot.written(now);
+                self.ledger_failed = result.is_err();
+                if let Err(error) = result {
+                    tracing::debug!("cannot write what the daemon says of itself: {error}");
+                }
+            }
+            Ended::Pulse(alive) => {
+                self.pulsing = false;
+                if alive {
+                    systemd::watchdog();
+                }
+            }
+            Ended::Pruned => {}
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        id: JobId,
+        pair: &intake::ReadyPair,
+        claiming: Claiming,
+        stepped: Option<Stepped>,
+        now: Instant,
+    ) {
+        self.intake.claim_ended(pair, matches!(claiming, Claiming::Job(_)));
+        match (claiming, stepped) {
+            (Claiming::Job(_), Some(stepped)) => {
+                self.driver.disk_works();
+                self.count_outcome(stepped.job.as_ref());
+                self.driver.absorb(id, stepped, 0, now);
+            }
+            (Claiming::Job(job), None) => {
+                self.driver.claim_failed(id);
+                self.driver.adopt(*job, now);
+                if self.shells.stop.is_cancelled() {
+                    self.driver.stop();
+                }
+            }
+            (Claiming::Changed, _) => self.driver.claim_failed(id),
+            (Claiming::Failed(trouble, message), _) => {
+                self.driver.claim_failed(id);
+                self.claim_trouble(trouble, message, now);
+            }
+        }
+    }
+
+    fn claim_trouble(&mut self, trouble: Option<durable::Trouble>, message: String, now: Instant) {
+        match trouble {
+            Some(trouble) => self.driver.disk_trouble(trouble, message, now),
+            None => tracing::error!("a pair could not be claimed and stays in the inbox: {message}"),
+        }
+    }
+
+    fn count_outcome(&mut self, job: Option<&Job>) {
+        match job.map(|job| &job.state) {
+            Some(State::Delivered { .. }) => self.outcome.delivered += 1,
+            Some(State::Failed { .. }) => self.outcome.failed += 1,
+            Some(
+                State::Queued { .. }
+                | State::Submitting
+                | State::Submitted { .. }
+                | State::Ready { .. }
+                | State::Fetched { .. }
+                | State::InDoubt { .. }
+                | State::Failing { .. },
+            )
+            | None => {}
+        }
+    }
+
+    fn noticed(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::PairReady | Notice::Changed => {}
+                Notice::InboxUnavailable { why } => {
+                    self.driver.pauses.raise(PauseReason::InboxUnavailable, why, None);
+                }
+                Notice::InboxBack => self.driver.pauses.lift(PauseReason::InboxUnavailable),
+                Notice::Watching(intake::Watching::Events) => tracing::debug!("the inbox is watched by events"),
+                Notice::Watching(intake::Watching::Polling { why }) => {
+                    tracing::warn!("the inbox is scanned every {:?}: {why}", self.config.inbox.poll);
+                }
+                Notice::ScanDone { files, ignored, took } => {
+                    tracing::debug!("scanned the inbox in {took:?}: {files} files, {ignored} ignored");
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self, reload: Reload) {
+        systemd::reloading();
+        let word = match reload {
+            Ok(new) => self.take_settings(*new),
+            Err(message) => Err(message),
+        };
+        match &word {
+            Ok(()) => tracing::info!("reloaded the configuration"),
+            Err(message) => tracing::error!("the new configuration is refused, the old one stays: {message}"),
+        }
+        let change = self.snapshot.reload_word(word);
+        if let Err(error) = self.shells.ledger.write(vec![change]).await {
+            tracing::warn!("cannot write the word about the reload: {error}");
+        }
+        systemd::ready();
+    }
+
+    fn take_settings(&mut self, (mut new, client): (Config, Client)) -> Result<(), String> {
+        for key in config::changes_needing_restart(&self.config, &new) {
+            tracing::warn!("{key} cannot change while the daemon runs; restart it for that");
+        }
+        new.root = self.config.root.clone();
+        new.folders = self.config.folders.clone();
+        new.inbox.watch = self.config.inbox.watch;
+        self.intake.reload(intake::Settings::of(&new)).map_err(|error| error.to_string())?;
+        let now = Instant::now();
+        self.driver.reload(&new, now);
+        let old = &self.shells;
+        self.shells = Arc::new(Shells {
+            spool: Arc::new(old.spool.with_settings(spool_settings(&new))),
+            ledger: old.ledger.clone(),
+            ledger_path: old.ledger_path.clone(),
+            intents: old.intents.clone(),
+            client,
+            policy: policy(&new),
+            limits: new.picture,
+            stop: old.stop.clone(),
+            unwritten: old.unwritten.clone(),
+            observer: old.observer.clone(),
+        });
+        self.disk_checked_at = None;
+        self.config = new;
+        Ok(())
+    }
+
+    /// What falls due by time alone.
+    fn housekeep(&mut self, now: Instant) {
+        if self.shells.unwritten.load(Ordering::SeqCst) > 0 {
+            self.driver.pauses.raise(PauseReason::LedgerUnwritable, "the ledger cannot be written".to_owned(), None);
+        } else {
+            self.driver.pauses.lift(PauseReason::LedgerUnwritable);
+        }
+        if (self.driver.pauses.has(PauseReason::DiskFull) || self.driver.pauses.has(PauseReason::ReadOnly))
+            && self.disk_checked_at.is_none_or(|at| now.duration_since(at) >= DISK_CHECK_EVERY)
+        {
+            self.check_disk();
+        }
+        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, now) {
+            let mut changes = vec![change];
+            changes.extend(self.learned_change());
+            let ledger = self.shells.ledger.clone();
+            self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
+            systemd::status(&self.snapshot.status_line(&self.outcome));
+        }
+        if self.prune_at <= now {
+            self.prune_at = now + PRUNE_EVERY;
+            self.prune();
+        }
+        if self.pulse_at.is_some_and(|at| at <= now)
+            && let Some(interval) = systemd::watchdog_interval()
+        {
+            self.pulse_at = Some(now + interval);
+            if !self.pulsing {
+                self.pulsing = true;
+                let ledger = self.shells.ledger.clone();
+                self.moving.spawn(async move { Ended::Pulse(ledger.write(Vec::new()).await.is_ok()) });
+            }
+        }
+    }
+
+    fn learned_change(&mut self) -> Option<Change> {
+        let learned = self.driver.window.learned();
+        if self.learned == Some(learned) {
+            return None;
+        }
+        self.learned = Some(learned);
+        let value = serde_json::json!({ "size": learned.size, "found": learned.found }).to_string();
+        Some(Change::Remember { name: WINDOW_FACT, value })
+    }
+
+    fn prune(&mut self) {
+        let jobs_before = self.config.keep.ledger.and_then(|kept| jiff::Timestamp::now().checked_sub(kept).ok());
+        let spending_before = jiff::Timestamp::now() - ledger::SPENDING_KEPT;
+        let (shells, kept) = (self.shells.clone(), self.config.keep.archive);
+        self.moving.spawn(async move {
+            if let Err(error) = shells.ledger.write(vec![Change::Prune { jobs_before, spending_before }]).await {
+                tracing::warn!("cannot forget old jobs: {error}");
+            }
+            if let Some(kept) = kept {
+                let spool = shells.spool.clone();
+                match blocking(move || spool.prune_archive(kept)).await {
+                    Ok(0) => {}
+                    Ok(files) => {
+                        tracing::info!("removed {files} files from the archive that were older than keep.archive")
+                    }
+                    Err(error) => {
+                        tracing::warn!("cannot remove old files from the archive: {}", claiming::chain(&error))
+                    }
+                }
+            }
+            Ended::Pruned
+        });
+    }
+
+    fn has_room(&self, now: Instant) -> bool {
+        self.disk_checked_at.is_some_and(|at| now.duration_since(at) < DISK_CHECK_EVERY)
+    }
+
+    fn check_disk(&mut self) {
+        if self.disk_checking {
+            return;
+        }
+        self.disk_checking = true;
+        let outbox: PathBuf = self.config.folders.outbox.clone();
+        self.moving.spawn(async move { Ended::Free(blocking(move || durable::free_bytes(&outbox)).await) });
+    }
+
+    fn next_due(&mut self, now: Instant) -> Instant {
+        let pairs = self.intake.ready() > 0;
+        let held = self.driver.pauses.has(PauseReason::DiskFull)
+            || self.driver.pauses.has(PauseReason::ReadOnly)
+            || self.driver.pauses.has(PauseReason::LedgerUnwritable);
+        [
+            self.driver.next_due(pairs, now),
+            self.snapshot.next_due(&self.driver, &self.intake),
+            self.pulse_at,
+            held.then(|| now + DISK_CHECK_EVERY),
+            Some(self.prune_at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now + PRUNE_EVERY)
+    }
+
+    /// With `once`: whether nothing can move any more.
+    fn is_finished(&mut self) -> bool {
+        let busy = !self.sending.is_empty() || !self.rejecting.is_empty();
+        if busy || !self.intake.scanned() {
+            return false;
+        }
+        let load = self.driver.load();
+        let pauses = &self.driver.pauses;
+        let refused = pauses.has(PauseReason::Account)
+            || (pauses.has(PauseReason::Gateway) && pauses.failures(PauseReason::Gateway) >= ONCE_FAILURES_MAX);
+        if refused && self.driver.is_held_by_the_api() {
+            self.outcome.held_by_the_api = true;
+            return true;
+        }
+        let spent = pauses.has(PauseReason::Budget);
+        let nothing_to_claim = self.intake.idle() || (spent && self.intake.settled());
+        load.jobs == 0 && load.running == 0 && nothing_to_claim
+    }
+}

@@ -1,0 +1,151 @@
+//! What is to be done next, and what each answer means, as tables.
+
+use super::*;
+use crate::job::failure::{Charged, Reason, Stage};
+use crate::job::state::{Finish, Publication, Rejection, Video};
+use crate::job::{Account, AspectRatio, Failure, FileName, Folder, Input, JobId, PairName, Request, TaskId, VideoLink};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
+}
+
+fn name(text: &str) -> FileName {
+    FileName::new(text).expect("a test's name is a name")
+}
+
+fn task() -> Task {
+    Task {
+        task_id: TaskId::new("7").expect("an identifier"),
+        request_id: None,
+        account: Account { base_url: "https://api.example".to_owned(), token_fingerprint: "00".to_owned() },
+        submitted_at: at(0),
+    }
+}
+
+fn job(seed: Seed, attempts: u32, state: State) -> Job {
+    Job {
+        id: JobId::parse("0192e4a0-0000-7000-8000-0000deadbeef").expect("an identifier"),
+        pair: PairName { folder: Folder::root(), stem: name("cat") },
+        input: Input { sidecar: None, picture: None, shown: None },
+        request: Some(Request { prompt: "a cat".to_owned(), aspect_ratio: AspectRatio::R16x9, seed, image_url: None }),
+        priority: 0,
+        earlier: None,
+        claimed_at: at(0),
+        sends: attempts,
+        attempts,
+        state,
+        since: at(0),
+    }
+}
+
+fn policy(extra_attempts: u32) -> Policy {
+    Policy { extra_attempts, resubmit_in_doubt: false, give_up_after: Duration::from_secs(43_200) }
+}
+
+const FIXED: Seed = Seed::Fixed(42);
+const DRAWN: Seed = Seed::Drawn(42);
+
+#[test]
+fn a_refused_submission_is_ruled_by_its_code_and_by_what_was_tried() {
+    use Ruling::{AnotherAttempt, Fail, Fewer, PauseAccount, SlowDown};
+    // Code, seed, attempts counted before this one, extra attempts allowed.
+    let cases = [
+        (50_412, DRAWN, 0, 1, Fail),
+        (50_215, DRAWN, 0, 1, Fail),
+        (50_204, DRAWN, 0, 9, Fail),
+        (50_429, DRAWN, 0, 0, SlowDown),
+        (50_430, FIXED, 9, 0, Fewer),
+        (50_400, DRAWN, 0, 1, PauseAccount),
+        (50_500, DRAWN, 0, 0, Fail),
+        (50_500, DRAWN, 0, 1, AnotherAttempt),
+        (50_500, DRAWN, 1, 1, Fail),
+        (50_516, DRAWN, 1, 2, AnotherAttempt),
+        (50_516, DRAWN, 2, 2, Fail),
+        (50_516, FIXED, 0, 5, Fail),
+        (50_511, Seed::Api, 0, 1, AnotherAttempt),
+        (50_599, DRAWN, 0, 1, AnotherAttempt),
+        (59_999, DRAWN, 0, 1, Fail),
+    ];
+    for (code, seed, attempts, extra, ruling) in cases {
+        let job = job(seed, attempts, State::Submitting);
+        assert_eq!(on_submit(&job, BusinessCode(code), &policy(extra)), ruling, "{code} {seed:?} {attempts} {extra}");
+    }
+}
+
+#[test]
+fn a_code_given_to_a_poll_is_ruled_by_the_age_of_its_task_too() {
+    use Ruling::{AnotherAttempt, AskAgain, Fail, PauseAccount, SlowDown};
+    // Code, seed, attempts counted (this one among them), extra attempts, seconds since the submission.
+    let cases = [
+        (50_215, DRAWN, 1, 1, 0, AskAgain),
+        (50_215, DRAWN, 1, 1, 29, AskAgain),
+        (50_215, DRAWN, 1, 1, 30, Fail),
+        (50_215, DRAWN, 1, 1, -600, AskAgain),
+        (50_412, DRAWN, 1, 1, 0, Fail),
+        (50_429, DRAWN, 1, 1, 60, SlowDown),
+        (50_430, FIXED, 9, 0, 60, SlowDown),
+        (50_400, DRAWN, 1, 1, 60, PauseAccount),
+        (50_500, DRAWN, 1, 0, 60, Fail),
+        (50_500, DRAWN, 1, 1, 60, AnotherAttempt),
+        (50_500, DRAWN, 2, 1, 60, Fail),
+        (50_500, FIXED, 1, 1, 60, Fail),
+        (50_519, Seed::Api, 1, 1, 60, AnotherAttempt),
+    ];
+    for (code, seed, attempts, extra, age, ruling) in cases {
+        let job = job(seed, attempts, State::Submitted { task: task(), finish: None, ask_at: None });
+        let got = on_poll(&job, &task(), BusinessCode(code), at(age), &policy(extra));
+        assert_eq!(got, ruling, "{code} {seed:?} {attempts} {extra} {age}");
+    }
+}
+
+#[test]
+fn a_job_without_a_request_gets_no_other_attempt() {
+    let unread = Job { request: None, ..job(DRAWN, 0, State::Submitting) };
+    assert_eq!(on_submit(&unread, BusinessCode(50_500), &policy(5)), Ruling::Fail);
+}
+
+#[test]
+fn each_state_has_its_next_step() {
+    let finish = Finish { done_at: at(5), bad_links: 0 };
+    let video = Video { bytes: 5, sha256: "aa".to_owned(), width: None, height: None, seconds: None };
+    let failure = Failure {
+        reason: Reason::TaskGone,
+        message: "gone".to_owned(),
+        stage: Stage::Poll,
+        charged: Charged::Unknown,
+        task: None,
+        request_id: None,
+        http_status: None,
+        problems: vec![],
+    };
+    let rejection = Rejection { number: 1, former: vec![], failed_at: at(9) };
+    let publication =
+        Publication { temporary: name(".x.part"), outbox: (1, 2), number: 1, former: vec![], delivered_at: at(9) };
+    let submitted = |finish, ask_at| State::Submitted { task: task(), finish, ask_at };
+    let cases = [
+        (State::Queued { not_before: None }, Next::Now(Step::Submit)),
+        (State::Queued { not_before: Some(at(7)) }, Next::At(at(7), Step::Submit)),
+        (State::Submitting, Next::Now(Step::Resolve)),
+        (State::InDoubt { why: "reset".to_owned() }, Next::Now(Step::Resolve)),
+        (submitted(None, None), Next::WhenLikely(Step::Poll)),
+        (submitted(Some(finish), None), Next::Now(Step::Poll)),
+        (submitted(None, Some(at(8))), Next::At(at(8), Step::Poll)),
+        (submitted(Some(finish), Some(at(8))), Next::At(at(8), Step::Poll)),
+        (State::Ready { task: task(), finish, link: VideoLink::new("l".to_owned()) }, Next::Now(Step::Download)),
+        (State::Fetched { task: task(), finish, video: video.clone(), publication }, Next::Now(Step::Publish)),
+        (State::Delivered { task: task(), finish, video, number: 1 }, Next::Finished),
+        (State::Failing { failure: failure.clone(), rejection }, Next::Now(Step::Reject)),
+        (State::Failed { failure }, Next::Finished),
+    ];
+    for (state, next) in cases {
+        let label = state.label();
+        assert_eq!(next_step(&job(DRAWN, 1, state)), next, "{label}");
+    }
+}
+
+#[test]
+fn only_a_drawn_seed_is_drawn_again() {
+    assert_eq!(next_seed(FIXED, 9), FIXED);
+    assert_eq!(next_seed(DRAWN, 9), Seed::Drawn(9));
+    assert_eq!(next_seed(Seed::Api, 9), Seed::Api);
+}

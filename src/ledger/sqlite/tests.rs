@@ -1,0 +1,383 @@
+//! The ledger on real files: what is written is read again, and nothing else is touched.
+
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::job::business_code::BusinessCode;
+use crate::job::state::{Finish, Publication, Rejection, Video};
+use crate::job::{
+    Account, AspectRatio, Charged, Failure, FileName, Folder, Input, InputFile, PairName, Problem, Reason, Request,
+    Seed, Stage, State, Task, TaskId, VideoLink,
+};
+
+fn at(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).expect("in range")
+}
+
+fn id(n: u64) -> JobId {
+    JobId::parse(&format!("0192e4a0-0000-7000-8000-{n:012x}")).expect("an identifier")
+}
+
+fn name(bytes: &[u8]) -> FileName {
+    FileName::new(bytes).expect("a test's name is a name")
+}
+
+fn task() -> Task {
+    Task {
+        task_id: TaskId::new("99999999999999999999").expect("an identifier"),
+        request_id: Some("r".to_owned()),
+        account: Account { base_url: "https://api.example".to_owned(), token_fingerprint: "00".to_owned() },
+        submitted_at: at(1),
+    }
+}
+
+fn failure(reason: Reason) -> Failure {
+    Failure {
+        reason,
+        message: "message 🐈\n".to_owned(),
+        stage: Stage::Poll,
+        charged: Charged::Unknown,
+        task: Some(task()),
+        request_id: Some("r2".to_owned()),
+        http_status: Some(404),
+        problems: vec![Problem { line: Some(3), message: "wrong".to_owned(), ..Problem::default() }],
+    }
+}
+
+fn job(n: u64, state: State) -> Job {
+    Job {
+        id: id(n),
+        pair: PairName { folder: Folder::new(&b"caf\xe9/b"[..]).expect("a folder"), stem: name(b"c\xff'\"\n") },
+        input: Input {
+            sidecar: Some(InputFile { name: name(b"c\xff'\"\n.yaml"), bytes: u64::MAX, sha256: "bb".to_owned() }),
+            picture: Some(InputFile { name: name(b"c\xff'\"\n.jpg"), bytes: 8, sha256: "cc".to_owned() }),
+            shown: Some((640, 480)),
+        },
+        request: Some(Request {
+            prompt: "一只猫 🐈".to_owned(),
+            aspect_ratio: AspectRatio::R21x9,
+            seed: Seed::Fixed(u32::MAX),
+            image_url: Some("https://x.example/a".to_owned()),
+        }),
+        priority: i64::MIN,
+        earlier: Some(id(1_000_000)),
+        claimed_at: at(0),
+        sends: 4,
+        attempts: 2,
+        state,
+        since: at(2),
+    }
+}
+
+fn queued(n: u64) -> Job {
+    job(n, State::Queued { not_before: None })
+}
+
+fn states() -> Vec<State> {
+    let finish = Finish { done_at: at(5), bad_links: 3 };
+    let video = Video { bytes: 5, sha256: "aa".to_owned(), width: Some(2), height: None, seconds: Some(5.041_666) };
+    let publication = Publication {
+        temporary: name(b".\xff.part"),
+        outbox: (u64::MAX, 2),
+        number: 3,
+        former: vec![1, 2],
+        delivered_at: at(9),
+    };
+    let rejection = Rejection { number: 2, former: vec![1], failed_at: at(9) };
+    vec![
+        State::Queued { not_before: Some(at(3)) },
+        State::Submitting,
+        State::Submitted { task: task(), finish: None, ask_at: Some(at(4)) },
+        State::Submitted { task: task(), finish: Some(finish), ask_at: None },
+        State::Ready { task: task(), finish, link: VideoLink::new("https://cdn.example/v?sig=s".to_owned()) },
+        State::Fetched { task: task(), finish, video: video.clone(), publication },
+        State::InDoubt { why: "reset".to_owned() },
+        State::Failing { failure: failure(Reason::Business(BusinessCode(50_412))), rejection },
+        State::Delivered { task: task(), finish, video, number: 3 },
+        State::Failed { failure: failure(Reason::InDoubt) },
+        State::Failed { failure: failure(Reason::Business(BusinessCode(12_345))) },
+    ]
+}
+
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: TempDir::new().expect("a temporary folder") }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("ledger.db")
+    }
+
+    fn open(&self) -> (Ledger, Memory) {
+        Ledger::open(&self.path()).expect("the ledger opens")
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open(&self.path()).expect("readable").expect("there is one")
+    }
+}
+
+fn insert(job: &Job) -> Vec<Change> {
+    vec![Change::Insert(Box::new(job.clone()))]
+}
+
+fn update(job: &Job) -> Vec<Change> {
+    vec![Change::Update(Box::new(job.clone()))]
+}
+
+fn is_contradiction(result: Result<(), WriteError>) -> bool {
+    matches!(result, Err(WriteError::Contradiction(_)))
+}
+
+#[tokio::test]
+async fn every_state_comes_back_from_a_file_that_was_closed() {
+    let place = Place::new();
+    let jobs: Vec<Job> = (1..).zip(states()).map(|(n, state)| job(n, state)).collect();
+    let (ledger, _) = place.open();
+    for (n, wanted) in jobs.iter().enumerate() {
+        // Half of them by way of an update.
+        if n % 2 == 0 {
+            ledger.write(insert(wanted)).await.unwrap();
+        } else {
+            let first = Job { request: None, sends: 0, ..queued(n as u64 + 1) };
+            ledger.write(insert(&first)).await.unwrap();
+            ledger.write(update(wanted)).await.unwrap();
+        }
+    }
+    drop(ledger);
+    let (_ledger, memory) = place.open();
+    let live: Vec<Job> = jobs.iter().filter(|job| !job.state.is_final()).cloned().collect();
+    assert_eq!(memory.live, live);
+    let reader = place.reader();
+    for wanted in &jobs {
+        assert_eq!(reader.job(wanted.id).unwrap().as_ref(), Some(wanted));
+    }
+    assert_eq!(reader.live().unwrap(), live);
+    let counts: Vec<(String, u64)> = reader.counts().unwrap().into_iter().collect();
+    let counts: Vec<_> = counts.iter().map(|(state, n)| (state.as_str(), *n)).collect();
+    assert_eq!(
+        counts,
+        [
+            ("delivered", 1),
+            ("failed", 1),
+            ("failing", 1),
+            ("fetched", 1),
+            ("in_doubt", 2),
+            ("queued", 1),
+            ("ready", 1),
+            ("submitted", 2),
+            ("submitting", 1)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn seeds_and_missing_parts_come_back() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    for (n, seed) in [Seed::Fixed(0), Seed::Drawn(1), Seed::Api].into_iter().enumerate() {
+        let mut wanted = queued(n as u64);
+        wanted.request = wanted.request.map(|request| Request { seed, image_url: None, ..request });
+        wanted.input = Input { sidecar: None, picture: None, shown: None };
+        wanted.earlier = None;
+        wanted.pair.folder = Folder::root();
+        ledger.write(insert(&wanted)).await.unwrap();
+        assert_eq!(place.reader().job(wanted.id).unwrap(), Some(wanted));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_writers_share_commits_and_each_record_lasts() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    ledger.write(insert(&queued(7))).await.unwrap();
+    let writes: Vec<_> = (0..500)
+        .map(|n| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move {
+                // Number 7 is there already; what it brings besides is undone with it.
+                ledger.write([insert(&queued(10_000 + n)), insert(&queued(n))].concat()).await
+            })
+        })
+        .collect();
+    for (n, write) in (0..).zip(writes) {
+        let result = write.await.unwrap();
+        assert_eq!(is_contradiction(result), n == 7, "{n}");
+        let stored = place.reader().job(id(10_000 + n)).unwrap();
+        assert_eq!(stored.is_some(), n != 7, "{n}: on disk when the call returns");
+    }
+    drop(ledger);
+    assert_eq!(place.open().1.live.len(), 1 + 2 * 499);
+}
+
+#[tokio::test]
+async fn a_contradiction_in_a_batch_undoes_its_own_call_alone() {
+    let place = Place::new();
+    let mut connection = {
+        let (ledger, _) = place.open();
+        drop(ledger);
+        Connection::open(place.path()).unwrap()
+    };
+    let calls = [insert(&queued(1)), [insert(&queued(2)), update(&queued(9))].concat(), insert(&queued(3))];
+    let batch: Vec<Call> = calls.map(|changes| Call { changes, answer: oneshot::channel().0 }).into();
+    let verdicts = commit(&mut connection, &batch);
+    assert!(verdicts[0].is_ok() && matches!(verdicts[1], Err(WriteError::Contradiction(_))) && verdicts[2].is_ok());
+    let ids: Vec<JobId> = live(&connection).unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(ids, [id(1), id(3)]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_missing_final_or_ahead_is_not_updated() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    assert!(is_contradiction(ledger.write(update(&queued(1))).await));
+    for state in states().into_iter().filter(State::is_final) {
+        let ended = job(2, state);
+        drop(ledger.write(insert(&ended)).await);
+        assert!(is_contradiction(ledger.write(update(&queued(2))).await));
+        assert!(is_contradiction(ledger.write(vec![Change::Delete(id(2))]).await));
+    }
+    ledger.write(insert(&queued(3))).await.unwrap();
+    assert!(is_contradiction(ledger.write(update(&Job { sends: 3, ..queued(3) })).await), "sends never go down");
+    assert!(is_contradiction(ledger.write(insert(&queued(3))).await));
+}
+
+#[tokio::test]
+async fn only_a_queued_job_is_forgotten_on_release() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    ledger.write(insert(&queued(1))).await.unwrap();
+    ledger.write(insert(&job(2, State::Submitting))).await.unwrap();
+    ledger.write(vec![Change::Delete(id(1))]).await.unwrap();
+    assert!(is_contradiction(ledger.write(vec![Change::Delete(id(1))]).await));
+    assert!(is_contradiction(ledger.write(vec![Change::Delete(id(2))]).await));
+    assert_eq!(place.reader().live().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn spending_durations_and_facts_are_remembered_and_pruned() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    let reserve = |send, seconds: i64| Change::Reserve { job: id(1), send, at: at(seconds * 1_000) };
+    ledger.write(vec![reserve(2, 20), reserve(1, 10), reserve(3, 30)]).await.unwrap();
+    assert!(is_contradiction(ledger.write(vec![reserve(3, 40)]).await));
+    ledger.write(vec![Change::GiveBack { job: id(1), send: 2 }]).await.unwrap();
+    for n in 0..u64::from(DURATIONS_MAX) + 10 {
+        let took = Change::Took { duration: Duration::from_millis(n), at: at(0) };
+        ledger.write(vec![took]).await.unwrap();
+    }
+    ledger.write(vec![Change::Took { duration: Duration::MAX, at: at(0) }]).await.unwrap();
+    let remember = |value: &str| vec![Change::Remember { name: "limit", value: value.to_owned() }];
+    ledger.write(remember("1")).await.unwrap();
+    ledger.write(remember("2")).await.unwrap();
+    let old = job(2, State::Failed { failure: failure(Reason::Poison) });
+    let new = Job { since: at(9_000), ..job(3, State::Failed { failure: failure(Reason::Poison) }) };
+    let live = queued(4);
+    for job in [&old, &new, &live] {
+        ledger.write(insert(job)).await.unwrap();
+    }
+    assert_eq!(place.reader().finished_since(at(5_000)).unwrap(), (0, 1));
+    assert_eq!(place.reader().fact("limit").unwrap().as_deref(), Some("2"));
+    assert_eq!(place.reader().fact("other").unwrap(), None);
+    ledger.write(vec![Change::Prune { jobs_before: Some(at(5_000)), spending_before: at(15_000) }]).await.unwrap();
+    drop(ledger);
+    let (_ledger, memory) = place.open();
+    assert_eq!(memory.spending, [(id(1), 3, at(30_000))]);
+    assert_eq!(memory.durations.len(), DURATIONS_MAX as usize);
+    assert_eq!(memory.durations.first(), Some(&Duration::from_millis(11)));
+    assert_eq!(memory.live, [live]);
+    assert!(place.reader().job(old.id).unwrap().is_none() && place.reader().job(new.id).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn the_budget_window_fits_into_what_is_kept() {
+    assert!(SPENDING_KEPT > crate::throttle::budget::DAY);
+}
+
+fn refused(place: &Place) -> OpenError {
+    let before = std::fs::read(place.path()).unwrap();
+    let error = Ledger::open(&place.path()).map(drop).expect_err("it must not open");
+    assert_eq!(std::fs::read(place.path()).unwrap(), before, "the file is as it was");
+    error
+}
+
+#[test]
+fn a_newer_ledger_is_refused_and_left_as_it_is() {
+    for mode in ["DELETE", "WAL"] {
+        let place = Place::new();
+        let connection = Connection::open(place.path()).unwrap();
+        connection.pragma_update(None, "journal_mode", mode).unwrap();
+        connection.execute_batch("CREATE TABLE job (job TEXT); PRAGMA user_version = 2;").unwrap();
+        connection.close().unwrap();
+        assert!(matches!(refused(&place), OpenError::Newer { found: 2, known: 1, .. }));
+        assert!(matches!(Reader::open(&place.path()), Err(OpenError::Newer { found: 2, .. })));
+    }
+}
+
+#[test]
+fn what_is_no_ledger_is_refused_and_left_as_it_is() {
+    let place = Place::new();
+    std::fs::write(place.path(), b"this is no database, but it is long enough to be taken for one".repeat(100))
+        .unwrap();
+    assert!(matches!(refused(&place), OpenError::Unreadable { .. }));
+    assert!(Reader::open(&place.path()).is_err());
+
+    let place = Place::new();
+    Connection::open(place.path()).unwrap().execute_batch("CREATE TABLE contacts (name TEXT)").unwrap();
+    assert!(matches!(refused(&place), OpenError::Foreign { .. }));
+}
+
+#[tokio::test]
+async fn a_row_that_makes_no_sense_is_refused() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    ledger.write(insert(&queued(1))).await.unwrap();
+    drop(ledger);
+    let connection = Connection::open(place.path()).unwrap();
+    connection.busy_timeout(BUSY).unwrap();
+    connection.execute("UPDATE job SET detail = '{\"state\":\"unheard_of\"}'", []).unwrap();
+    drop(connection);
+    assert!(matches!(Ledger::open(&place.path()), Err(OpenError::Damaged { .. })));
+}
+
+#[test]
+fn a_ledger_in_a_folder_that_is_not_there_is_not_made() {
+    let place = Place::new();
+    let path = place.dir.path().join("none/ledger.db");
+    assert!(matches!(Ledger::open(&path), Err(OpenError::Unmakeable { .. })));
+    assert!(matches!(Reader::open(&path), Ok(None)));
+}
+
+#[tokio::test]
+async fn a_reader_works_before_during_and_after_the_writer() {
+    let place = Place::new();
+    assert!(Reader::open(&place.path()).unwrap().is_none());
+    assert!(!place.path().exists(), "a reader makes nothing");
+    std::fs::write(place.path(), b"").unwrap();
+    assert!(Reader::open(&place.path()).unwrap().is_none(), "what a crash left of a first start");
+    let (ledger, _) = place.open();
+    let early = place.reader();
+    ledger.write(insert(&queued(1))).await.unwrap();
+    assert_eq!(early.live().unwrap().len(), 1);
+    drop(ledger);
+    assert_eq!(early.live().unwrap().len(), 1);
+    drop(early);
+    assert_eq!(place.reader().live().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_ledger() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    ledger.write(insert(&queued(1))).await.unwrap();
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let mode = std::fs::metadata(place.dir.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
