@@ -32,9 +32,6 @@ const WRITTEN_AIM: Duration = Duration::from_millis(300);
 /// folder, `work/`, picture, sidecar, their folder, the inbox, the ledger for the claim and for the intent, the witness.
 const SYNCS: u32 = 10;
 
-/// Syncs of the bare loop.
-const BARE_SYNCS: usize = 200;
-
 /// A small picture.
 const SMALL: usize = 20_000;
 
@@ -57,6 +54,8 @@ async fn main() -> Result<()> {
     let mut rig =
         Rig::start(&simulator.base_url(), "", "tasks: {max: 1000}\npoll: {first: 1500ms, every: 1500ms}\n").await?;
 
+    let mut bare = fs::File::create(rig.path("staging").join("bare"))?;
+
     println!("latency: from complete to submitted, {pairs} pairs of each kind, one after the other, idle daemon");
     println!("  release build, child process, durability on, requests_per_second 0, tasks.max 1000, inbox.quiet 250ms");
     let load = fs::read_to_string("/proc/loadavg")?;
@@ -64,21 +63,20 @@ async fn main() -> Result<()> {
     println!(
         "  load average of the last minute: {load} (idle is near 0: everything else that runs makes the figures worse)"
     );
-    let sync = bare_sync(&rig.path("staging"))?;
     println!(
-        "  this disk: {BARE_SYNCS} bare appends with fdatasync: median {}; {SYNCS} of them in a row: {}",
-        shown(sync),
-        shown(sync * SYNCS)
+        "  syncs: {SYNCS} bare appends with fdatasync after each pair, the least that its durable steps cost on this disk"
     );
-    println!("  {:<40} {:>9} {:>9} {:>9} {:>9}", "", "median", "p90", "p99", "max");
+    println!("  {:<40} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "median", "p90", "p99", "max", "syncs");
     for (arrival, bytes, aim) in
         [(Arrival::Moved, SMALL, MOVED_AIM), (Arrival::Moved, LARGE, MOVED_AIM), (Arrival::Written, SMALL, WRITTEN_AIM)]
     {
-        let mut took = Vec::with_capacity(pairs);
+        let (mut took, mut syncs) = (Vec::with_capacity(pairs), Vec::with_capacity(pairs));
         for number in 0..pairs {
             took.push(one(&simulator, &mut rig, arrival, bytes, number).await?);
+            syncs.push(bare_syncs(&mut bare)?);
         }
         took.sort_unstable();
+        syncs.sort_unstable();
         let what = match arrival {
             Arrival::Moved => "moved in (two renames)",
             Arrival::Written => "written (open, write, close)",
@@ -87,7 +85,8 @@ async fn main() -> Result<()> {
         let judged = if median <= aim { "aim met" } else { "aim missed" };
         let judged = format!("{judged}: median <= {}", shown(aim));
         let what = format!("{what}, {} kB", bytes / 1000);
-        println!("  {what:<40} {:>9} {:>9} {:>9} {:>9}  {judged}", shown(median), shown(p90), shown(p99), shown(max));
+        let [median, p90, p99, max, syncs] = [median, p90, p99, max, quantile(&syncs, 0.5)].map(shown);
+        println!("  {what:<40} {median:>9} {p90:>9} {p99:>9} {max:>9} {syncs:>9}  {judged}");
     }
     ensure!(simulator.violations().is_empty(), "the simulator complains: {:?}", simulator.violations());
     rig.stop().await?;
@@ -127,18 +126,14 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The median of a small append with its sync, which is the least that a durable step can cost here.
-fn bare_sync(folder: &Path) -> Result<Duration> {
-    let mut file = fs::File::create(folder.join("bare"))?;
-    let mut took = Vec::with_capacity(BARE_SYNCS);
-    for _ in 0..BARE_SYNCS {
-        let start = Instant::now();
+/// How long the syncs of one pair take by themselves.
+fn bare_syncs(file: &mut fs::File) -> Result<Duration> {
+    let start = Instant::now();
+    for _ in 0..SYNCS {
         file.write_all(b"0192f0c1-2b3c-7d4e-8f50-617283940516 1\n")?;
         file.sync_data()?;
-        took.push(start.elapsed());
     }
-    took.sort_unstable();
-    Ok(quantile(&took, 0.5))
+    Ok(start.elapsed())
 }
 
 /// The smallest value that so large a part of the sorted values does not exceed.
