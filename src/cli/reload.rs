@@ -31,12 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What `--help` says first.
-pub(super) const LONG_ABOUT: &str =
-    "Have a running daemon read its configuration and its token again, and wait for its word.
-
-Exit codes: 0 the new settings hold; 78 they are refused, the reason is printed and the old ones stay; 64 the process is
-not there or is no jimengd that runs; 70 it ended before it gave its word; 74 its ledger cannot be read, it may not be
-sent a signal, or it gave no word within 60 s.";
+pub(super) const LONG_ABOUT: &str = "Have a running daemon read its configuration and its token again, and wait for its word.\n\n\
+     Exit codes: 0 the new settings hold; 78 they are refused, the reason is printed and the old ones stay; 64 the \
+     process is not there or is no jimengd that runs; 70 it ended before it gave its word; 74 its ledger cannot be \
+     read, it may not be sent a signal, or it gave no word within 60 s.";
 
 /// Arguments of `jimengd reload`.
 #[derive(Clone, Debug, Args)]

@@ -234,7 +234,9 @@ async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Opt
     let path = shells.ledger_path.clone();
     let found = blocking(move || Reader::open(&path).ok().flatten().and_then(|reader| reader.job(id).ok().flatten()));
     let before = found.await?;
-    let State::Failed { failure: Failure { reason, task: Some(task), .. } } = &before.state else { return None };
+    // A quick user sees the report before its record is made: failing is as good as failed here.
+    let (State::Failing { failure, .. } | State::Failed { failure }) = &before.state else { return None };
+    let Failure { reason, task: Some(task), .. } = failure else { return None };
     let ended_there = match reason {
         // The API itself has ended it.
         Reason::Business(_) | Reason::TaskGone => true,

@@ -2,7 +2,7 @@
 //!
 //! Written when it changes, and not more often than twice a second.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,10 @@ use super::driver::Driver;
 use super::intake::Intake;
 use super::{Outcome, SNAPSHOT_EVERY};
 use crate::ledger::Change;
+
+/// A change is written no sooner than this after it was seen: what changes it is mostly a pair on its way to its submission,
+/// which would otherwise wait for this sync, too.
+const SNAPSHOT_AFTER: Duration = Duration::from_millis(100);
 
 /// The fact's name in the ledger.
 pub const DAEMON_FACT: &str = "daemon";
@@ -72,6 +76,8 @@ pub(super) struct Writer {
     said: Option<Snapshot>,
     writing: bool,
     written_at: Option<Instant>,
+    /// Since when something else holds than was said.
+    changed_at: Option<Instant>,
     reloads: u64,
 }
 
@@ -83,8 +89,14 @@ impl Writer {
         }
         let snapshot = take(driver, intake);
         if self.said.as_ref() == Some(&snapshot) {
+            self.changed_at = None;
             return None;
         }
+        let changed_at = *self.changed_at.get_or_insert(now);
+        if self.said.is_some() && now < changed_at + SNAPSHOT_AFTER {
+            return None;
+        }
+        self.changed_at = None;
         self.writing = true;
         let change = remember(&snapshot);
         self.said = Some(snapshot);
@@ -94,7 +106,8 @@ impl Writer {
     /// When to look again.
     pub(super) fn next_due(&self, driver: &Driver, intake: &Intake) -> Option<Instant> {
         let changed = self.said.as_ref() != Some(&take(driver, intake));
-        (changed && !self.writing).then_some(self.written_at? + SNAPSHOT_EVERY)
+        let after = self.changed_at.map(|at| at + SNAPSHOT_AFTER);
+        (changed && !self.writing).then_some(after.max(Some(self.written_at? + SNAPSHOT_EVERY))).flatten()
     }
 
     /// The change was written, or could not be.

@@ -131,7 +131,11 @@ impl<'a> Visit<'a> {
                         }
                         Some(_) | None => return Ok(self.send(answer::invalid_url("GET", path))),
                     },
-                    (method, path) => return Ok(self.send(answer::invalid_url(method.as_str(), path))),
+                    (method, path) => {
+                        // As the gateway's own server does: an answer before the end of the body may be lost with the connection.
+                        self.read(body, None).await?;
+                        return Ok(self.send(answer::invalid_url(method.as_str(), path)));
+                    }
                 };
                 Ok(self.send(match self.is_let_in(&head.headers) {
                     true => Answer::json(StatusCode::OK, &answer),

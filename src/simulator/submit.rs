@@ -18,7 +18,7 @@ use super::submission::{Complaint, Reading};
 use super::world::{self, Verdict};
 
 /// How far a body was read.
-enum Read {
+pub(super) enum Read {
     All(Reading),
     Half,
     TooMuch,
@@ -119,7 +119,7 @@ impl Visit<'_> {
     }
 
     /// Reads a body, up to the byte where it shall be left.
-    async fn read(&self, body: Body, leave_at: Option<u64>) -> Result<Read, Silence> {
+    pub(super) async fn read(&self, body: Body, leave_at: Option<u64>) -> Result<Read, Silence> {
         let settings = &self.shared.settings;
         let mut reading = Reading::default();
         let mut kept = BytesMut::new();

@@ -40,7 +40,8 @@ async fn killed_ten_times_in_two_hundred_pairs_nothing_is_paid_twice_or_lost() {
     let mut daemon = rig.spawn(&["--once"]);
     let code = daemon.code().await;
     let in_doubt = rig.reports();
-    assert_eq!(code, if in_doubt > 0 { 65 } else { 0 }, "{}", daemon.said());
+    // What is in doubt may have been rejected in an earlier run already.
+    assert!(code == 0 || code == 65 && in_doubt > 0, "{code}: {}", daemon.said());
     rig.assert_all_is_well();
     assert_eq!(rig.videos() + in_doubt, PAIRS, "{}", rig.scene());
     for name in rig.list("error").iter().filter_map(|name| name.strip_suffix(".error.yaml")) {

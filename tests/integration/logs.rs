@@ -147,6 +147,7 @@ async fn a_run_once_ends_with_what_became_of_the_pairs() {
         assert_eq!(daemon.code().await, code, "{}", daemon.said());
         rig.assert_all_is_well();
     }
-    let mut idle = Rig::plain().spawn(&["--once"]);
+    let rig = Rig::plain();
+    let mut idle = rig.spawn(&["--once"]);
     assert_eq!(idle.code().await, 0, "{}", idle.said());
 }

@@ -402,15 +402,14 @@ impl Found {
 
 fn open(place: &Place, folder: &Folder, name: &FileName) -> Result<File, Box<Problem>> {
     let path = place.path(folder, name);
-    let refused = |problem| Err(Box::new(problem));
     match place.base.open_file(folder, name) {
         Ok(Some(file)) => Ok(file),
-        Ok(None) => refused(complaint(&path, "has gone or changed meanwhile".to_owned(), None)),
+        Ok(None) => Err(Box::new(complaint(&path, "has gone or changed meanwhile".to_owned(), None))),
         Err(ScanError::Io { source, .. }) => {
             let proposal = "let the daemon's user read it".to_owned();
-            refused(complaint(&path, format!("cannot be read: {source}"), Some(proposal)))
+            Err(Box::new(complaint(&path, format!("cannot be read: {source}"), Some(proposal))))
         }
-        Err(error @ ScanError::Unavailable { .. }) => refused(complaint(&path, error.to_string(), None)),
+        Err(error @ ScanError::Unavailable { .. }) => Err(Box::new(complaint(&path, error.to_string(), None))),
     }
 }
 

@@ -195,29 +195,74 @@ fn name(kind: [u8; 4]) -> String {
     kind.iter().map(|&b| char::from(b)).collect()
 }
 
+/// Bytes that the checksum takes in one go.
+const STRIDE: usize = 8;
+
 /// Adds bytes to the register of a CRC-32 (section 5.5); it starts as all ones and is inverted at the end.
-pub(super) fn update(register: u32, bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(register, |register, &byte| TABLE[usize::from(register.to_le_bytes()[0] ^ byte)] ^ (register >> 8))
+///
+/// Eight bytes at a time ("slicing"), since a pair waits for this before it is submitted, and one at a time costs 10 ms for 4 MB.
+pub(super) fn update(mut register: u32, bytes: &[u8]) -> u32 {
+    let (strides, rest) = bytes.as_chunks::<STRIDE>();
+    for stride in strides {
+        let mut bytes = *stride;
+        for (byte, old) in bytes.iter_mut().zip(register.to_le_bytes()) {
+            *byte ^= old;
+        }
+        // The first byte is followed by seven more, the last by none.
+        register = bytes.iter().zip(TABLES.iter().rev()).fold(0, |sum, (&byte, table)| sum ^ table[usize::from(byte)]);
+    }
+    rest.iter()
+        .fold(register, |register, &byte| TABLES[0][usize::from(register.to_le_bytes()[0] ^ byte)] ^ (register >> 8))
 }
 
-/// The checksum of each byte on its own, for the polynomial of section 5.5, reversed.
-static TABLE: [u32; 256] = table();
+/// The checksum of each byte followed by as many zeros as the table's index, for the polynomial of section 5.5, reversed.
+static TABLES: [[u32; 256]; STRIDE] = tables();
 
-const fn table() -> [u32; 256] {
+const fn tables() -> [[u32; 256]; STRIDE] {
     const POLYNOMIAL: u32 = 0xEDB8_8320;
-    let mut table = [0; 256];
+    let mut tables = [[0; 256]; STRIDE];
     let mut n = 0;
-    while n < table.len() {
+    while n < 256 {
         let mut c = n as u32;
         let mut bit = 0;
         while bit < 8 {
             c = if c & 1 == 1 { POLYNOMIAL ^ (c >> 1) } else { c >> 1 };
             bit += 1;
         }
-        table[n] = c;
+        tables[0][n] = c;
         n += 1;
     }
-    table
+    let mut zeros = 1;
+    while zeros < STRIDE {
+        let mut n = 0;
+        while n < 256 {
+            let before = tables[zeros - 1][n];
+            tables[zeros][n] = tables[0][(before & 0xFF) as usize] ^ (before >> 8);
+            n += 1;
+        }
+        zeros += 1;
+    }
+    tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::update;
+
+    /// As the standard's appendix has it, one bit at a time.
+    fn slowly(register: u32, bytes: &[u8]) -> u32 {
+        bytes.iter().fold(register, |sum, &byte| {
+            (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg()))
+        })
+    }
+
+    #[test]
+    fn the_checksum_is_the_same_however_the_bytes_are_cut() {
+        assert_eq!(!update(u32::MAX, b"123456789"), 0xCBF4_3926);
+        let bytes: Vec<u8> = (0..100_u8).map(|n| n.wrapping_mul(167)).collect();
+        for cut in 0..bytes.len() {
+            let (first, second) = bytes.split_at(cut);
+            assert_eq!(update(update(u32::MAX, first), second), slowly(u32::MAX, &bytes), "{cut}");
+        }
+    }
 }

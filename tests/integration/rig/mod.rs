@@ -204,8 +204,8 @@ log: {{format: json, level: debug}}
 
     /// Copies `NAME.png` and then that sidecar into the inbox.
     pub fn drop_with(&self, name: &str, sidecar: &str) {
-        self.copy_in(&format!("{name}.png"), &pictures::png());
-        self.copy_in(&format!("{name}.yaml"), sidecar.as_bytes());
+        self.copy_in(format!("{name}.png"), &pictures::png());
+        self.copy_in(format!("{name}.yaml"), sidecar.as_bytes());
     }
 
     /// Writes a file into the inbox, as `cp` does.
