@@ -124,8 +124,8 @@ async fn take_in(shells: &Shells, pair: &ReadyPair, id: JobId) -> Result<Option<
 pub struct Judged {
     /// The judgement of a pair; `None` where there is no sidecar.
     pub judgement: Option<Judgement>,
-    /// The picture's size and hash where there is no judgement.
-    pub lone_picture: Option<(u64, String)>,
+    /// SHA-256 of the picture, lower-case hexadecimal, if there is one.
+    pub picture_sha256: Option<String>,
 }
 
 /// Judges the files in a job's folder; `None` if they are still being changed.
@@ -136,14 +136,17 @@ pub async fn judge_claimed(shells: &Shells, id: JobId) -> Result<Option<Judged>,
         let broken = |source| StepError::File(FileError { doing: "read", path: path.clone(), source });
         let (picture, sidecar) = spool.open_claimed(id)?;
         match (picture, sidecar) {
-            (picture, Some(sidecar)) => match judge::judge(picture, sidecar, &limits) {
-                Ok(judgement) => Ok(Some(Judged { judgement: Some(judgement), lone_picture: None })),
+            (picture, Some(sidecar)) => match judge::judge_and_hash(picture, sidecar, &limits) {
+                Ok((judgement, hash)) => {
+                    let picture_sha256 = hash.as_ref().map(|hash| hexadecimal(hash));
+                    Ok(Some(Judged { judgement: Some(judgement), picture_sha256 }))
+                }
                 Err(JudgeError::Changed { .. }) => Ok(None),
                 Err(JudgeError::Io { source, .. }) => Err(broken(source)),
             },
             (Some(picture), None) => {
-                let found = judge::hash(picture).map_err(broken)?;
-                Ok(Some(Judged { judgement: None, lone_picture: Some(found) }))
+                let picture_sha256 = Some(judge::hash(picture).map_err(broken)?);
+                Ok(Some(Judged { judgement: None, picture_sha256 }))
             }
             (None, None) => Ok(None),
         }
@@ -155,7 +158,6 @@ pub async fn judge_claimed(shells: &Shells, id: JobId) -> Result<Option<Judged>,
 pub fn new_job(pair: &ReadyPair, id: JobId, judged: &Judged, earlier: Option<JobId>) -> (Job, Option<Failure>) {
     let now = Timestamp::now();
     let judgement = judged.judgement.as_ref();
-    let picture_file = judgement.and_then(|judgement| judgement.picture.as_ref());
     let accepted = judgement.map(Judgement::accepted);
     let shown = match &accepted {
         Some(Ok((_, picture))) => picture.map(|picture| (picture.width, picture.height)),
@@ -178,11 +180,7 @@ pub fn new_job(pair: &ReadyPair, id: JobId, judged: &Judged, earlier: Option<Job
     let picture = pair.picture.as_ref().map(|seen| InputFile {
         name: seen.name.clone(),
         bytes: seen.identity.size,
-        sha256: match (picture_file, &judged.lone_picture) {
-            (Some(found), _) => hexadecimal(&found.sha256),
-            (None, Some((_, sha256))) => sha256.clone(),
-            (None, None) => String::new(),
-        },
+        sha256: judged.picture_sha256.clone().unwrap_or_default(),
     });
     let sidecar = pair.sidecar.as_ref().map(|seen| InputFile {
         name: seen.name.clone(),

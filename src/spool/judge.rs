@@ -70,8 +70,6 @@ pub struct PictureFound {
     pub complaints: Vec<Problem>,
     /// Whether it ends in zeros, as a file does whose size was set before its content came.
     pub zero_tail: bool,
-    /// The hash of its bytes.
-    pub sha256: Hash,
     /// Which file it was.
     pub identity: Identity,
 }
@@ -138,37 +136,42 @@ impl PictureFound {
     }
 }
 
-/// Reads both files from their beginning to their end.
+/// Reads both files from their beginning to their end. The picture is not hashed: in the inbox nobody asks for it, and a pair on
+/// its way waits for it.
 ///
 /// # Errors
 /// [`JudgeError::Io`] if one cannot be read, [`JudgeError::Changed`] if one changed meanwhile.
 pub fn judge(picture: Option<File>, sidecar: File, limits: &Limits) -> Result<Judgement, JudgeError> {
     let has_picture = picture.is_some();
-    let picture = picture.map(|file| read_picture(file, limits)).transpose()?;
+    let picture = picture.map(|file| read_picture(file, limits, None)).transpose()?;
     let sidecar = read_sidecar(sidecar, has_picture)?;
     Ok(Judgement { sidecar, picture })
 }
 
-/// Bytes and SHA-256, lower-case hexadecimal, of a file that is not judged.
+/// As [`judge`], with the hash of the picture's bytes, if there is a picture.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_and_hash(
+    picture: Option<File>,
+    sidecar: File,
+    limits: &Limits,
+) -> Result<(Judgement, Option<Hash>), JudgeError> {
+    let has_picture = picture.is_some();
+    let mut hash = Sha256::new();
+    let picture = picture.map(|file| read_picture(file, limits, Some(&mut hash))).transpose()?;
+    let sidecar = read_sidecar(sidecar, has_picture)?;
+    Ok((Judgement { sidecar, picture }, has_picture.then(|| hash.finalize().into())))
+}
+
+/// SHA-256, lower-case hexadecimal, of a file that is not judged.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn hash(mut file: File) -> io::Result<(u64, String)> {
+pub fn hash(mut file: File) -> io::Result<String> {
     let mut hash = Sha256::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut length = 0;
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(count) => {
-                hash.update(&piece[..count]);
-                length += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((length, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    io::copy(&mut file, &mut hash)?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, JudgeError> {
@@ -188,11 +191,10 @@ fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, Judge
     })
 }
 
-fn read_picture(mut file: File, limits: &Limits) -> Result<PictureFound, JudgeError> {
+fn read_picture(mut file: File, limits: &Limits, mut hash: Option<&mut Sha256>) -> Result<PictureFound, JudgeError> {
     const FILE: &str = "picture";
     let identity = identity_of(&file, FILE)?;
     let mut walk = picture::Walk::new();
-    let mut hash = Sha256::new();
     let mut piece = vec![0; PIECE_BYTES];
     let mut length = 0_u64;
     let mut zeros_at_end = 0_usize;
@@ -205,7 +207,9 @@ fn read_picture(mut file: File, limits: &Limits) -> Result<PictureFound, JudgeEr
         };
         let bytes = &piece[..count];
         walk.push(bytes);
-        hash.update(bytes);
+        if let Some(hash) = &mut hash {
+            hash.update(bytes);
+        }
         length += count as u64;
         zeros_at_end = match bytes.iter().rev().position(|&byte| byte != 0) {
             Some(zeros) => zeros,
@@ -221,13 +225,7 @@ fn read_picture(mut file: File, limits: &Limits) -> Result<PictureFound, JudgeEr
         Outcome::Whole(picture) => picture::complaints(picture, limits),
         Outcome::Incomplete(_) | Outcome::Invalid(_) => Vec::new(),
     };
-    Ok(PictureFound {
-        outcome,
-        complaints,
-        zero_tail: zeros_at_end >= ZERO_TAIL_BYTES,
-        sha256: hash.finalize().into(),
-        identity,
-    })
+    Ok(PictureFound { outcome, complaints, zero_tail: zeros_at_end >= ZERO_TAIL_BYTES, identity })
 }
 
 fn identity_of(file: &File, which: &'static str) -> Result<Identity, JudgeError> {
@@ -316,9 +314,9 @@ mod tests {
         let sidecar = file(b"prompt: cat\n");
         let size = |f: &File| f.metadata().expect("metadata").len();
         let (picture_size, sidecar_size) = (size(&picture), size(&sidecar));
-        let judgement = judge(Some(picture), sidecar, &NO_LIMITS).expect("readable");
+        let (judgement, hash) = judge_and_hash(Some(picture), sidecar, &NO_LIMITS).expect("readable");
         let found = judgement.picture.as_ref().expect("there is a picture");
-        assert_eq!(found.sha256, <Hash>::from(Sha256::digest(b"not a picture")));
+        assert_eq!(hash, Some(<Hash>::from(Sha256::digest(b"not a picture"))));
         assert_eq!(found.identity.size, picture_size);
         assert_eq!(judgement.sidecar.sha256, <Hash>::from(Sha256::digest(b"prompt: cat\n")));
         assert_eq!(judgement.sidecar.identity.size, sidecar_size);
