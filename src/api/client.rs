@@ -1,8 +1,8 @@
 //! The client: three ways to the network, and what each may carry.
 //!
 //! - Submissions: HTTP/1.1, each on a connection of its own. A kept connection may be closed by the other side at the very moment
-//!   it is used again, and a small body would then be handed over whole and its outcome unknown; HTTP/1.1, because there what was
-//!   handed over is bounded by one connection's small buffer.
+//!   it is used again, and a small body would then be handed over whole and its outcome unknown; HTTP/1.1, because there an upload's
+//!   memory is bounded by one connection's small buffer.
 //! - Polls and balance: kept connections, HTTP/2 where there is one.
 //! - Downloads: without the token, with limited redirects, and to public addresses alone.
 //!

@@ -21,16 +21,15 @@ mod setup;
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
 
-const LONG_ABOUT: &str = "Check the set-up: the configuration and who set what, the folders, the token, the trust store, the watch limits, free
-space, the clock, the account. With paths: check sidecars and pictures as the inbox would, and say what would be sent.
-Nothing is submitted and nothing is paid.
-
-Run it as the daemon's user, since rights differ. Exit codes: 0; 65 something is wrong with a file; 78 something is wrong
-with the set-up.";
+/// What `--help` says first.
+pub(super) const LONG_ABOUT: &str = "Check the set-up: the configuration and who set what, the folders, the token, the trust store, the watch \
+     limits, free space, the clock, the account. With paths: check sidecars and pictures as the inbox would, and \
+     say what would be sent. Nothing is submitted and nothing is paid.\n\n\
+     Run it as the daemon's user, since rights differ. Exit codes: 0; 65 something is wrong with a file; 78 \
+     something is wrong with the set-up.";
 
 /// Arguments of `jimengd check`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct Check {
     /// Where the configuration is.
     #[command(flatten)]

@@ -35,20 +35,25 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The commands.
+/// The commands. The long texts are named here, because the line on a variant hides those on its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon: watch the inbox, submit, poll, deliver
+    #[command(long_about = run::LONG_ABOUT)]
     Run(run::Run),
     /// Show the whole thing on this machine: simulator and daemon in one process, nothing is paid
+    #[command(long_about = demo::LONG_ABOUT)]
     Demo(demo::Demo),
     /// Play the API on this machine, to try things out without paying
     Simulate(simulate::Simulate),
     /// Check the configuration, the folders and the token; or sidecars and pictures, free of charge
+    #[command(long_about = check::LONG_ABOUT)]
     Check(check::Check),
     /// Tell what waits, runs and failed, and why
+    #[command(long_about = status::LONG_ABOUT)]
     Status(status::Status),
     /// Have a running daemon read its configuration again, and wait for its word
+    #[command(long_about = reload::LONG_ABOUT)]
     Reload(reload::Reload),
 }
 

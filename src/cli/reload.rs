@@ -30,15 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// short-lived process, which costs less than anything that would save it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-const LONG_ABOUT: &str = "Have a running daemon read its configuration and its token again, and wait for its word.
-
-Exit codes: 0 the new settings hold; 78 they are refused, the reason is printed and the old ones stay; 64 the process is
-not there or is no jimengd that runs; 70 it ended before it gave its word; 74 its ledger cannot be read, it may not be
-sent a signal, or it gave no word within 60 s.";
+/// What `--help` says first.
+pub(super) const LONG_ABOUT: &str = "Have a running daemon read its configuration and its token again, and wait for its word.\n\n\
+     Exit codes: 0 the new settings hold; 78 they are refused, the reason is printed and the old ones stay; 64 the \
+     process is not there or is no jimengd that runs; 70 it ended before it gave its word; 74 its ledger cannot be \
+     read, it may not be sent a signal, or it gave no word within 60 s.";
 
 /// Arguments of `jimengd reload`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct Reload {
     /// The process of the daemon
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]

@@ -19,19 +19,16 @@ const PROGRESS_WAITING: usize = 4096;
 /// Reloads that may wait: one is enough, for each reads what is there then.
 const RELOADS_WAITING: usize = 4;
 
-const LONG_ABOUT: &str =
-    "Run the daemon: watch the inbox, submit each pair once, poll, and write the videos to the outbox.
-
-SIGTERM or SIGINT: stop; what is running goes on at the next start. SIGHUP: read configuration and token again.
-The token comes from api.token_file, else the systemd credential `api-token`, else JIMENGD_API_TOKEN.
-
-Exit codes: 0 told to stop; 64 wrong usage; 74 a file or the ledger cannot be used; 75 another daemon runs on this root;
-77 no token; 78 the configuration or the set-up is wrong. With --once also: 65 some pair failed; 69 the account or the
-gateway held the rest back.";
+/// What `--help` says first.
+pub(super) const LONG_ABOUT: &str = "Run the daemon: watch the inbox, submit each pair once, poll, and write the videos to the outbox.\n\n\
+     SIGTERM or SIGINT: stop; what is running goes on at the next start. SIGHUP: read configuration and token \
+     again. The token comes from api.token_file, else the systemd credential `api-token`, else JIMENGD_API_TOKEN.\n\n\
+     Exit codes: 0 told to stop; 64 wrong usage; 74 a file or the ledger cannot be used; 75 another daemon runs on \
+     this root; 77 no token; 78 the configuration or the set-up is wrong. With --once also: 65 some pair failed; 69 \
+     the account or the gateway held the rest back.";
 
 /// Arguments of `jimengd run`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct Run {
     /// Where the configuration is.
     #[command(flatten)]

@@ -24,14 +24,13 @@ mod page;
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
 
-const LONG_ABOUT: &str = "Tell what waits, runs and failed, and why. Works while the daemon is down.
-
-Exit codes: 0; 69 the daemon is paused, or was when it was last heard of; 74 the ledger cannot be read; 78 the
-configuration is wrong.";
+/// What `--help` says first.
+pub(super) const LONG_ABOUT: &str = "Tell what waits, runs and failed, and why. Works while the daemon is down.\n\n\
+     Exit codes: 0; 69 the daemon is paused, or was when it was last heard of; 74 the ledger cannot be read; 78 the \
+     configuration is wrong.";
 
 /// Arguments of `jimengd status`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct Status {
     /// Where the configuration is.
     #[command(flatten)]

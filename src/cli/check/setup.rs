@@ -152,10 +152,10 @@ fn space(config: &Config) -> Finding {
     }
 }
 
-/// A size for the eye, to a whole megabyte.
+/// A size for the eye: a tenth of the largest unit, cut.
 fn rounded(bytes: u64) -> String {
-    const MEGABYTE: u64 = 1_000_000;
-    show_size(if bytes < MEGABYTE { bytes } else { bytes - bytes % MEGABYTE })
+    let step = [100_000_000_000, 100_000_000, 100_000].into_iter().find(|step| bytes >= step * 10).unwrap_or(1);
+    show_size(bytes - bytes % step)
 }
 
 fn clock(now: Timestamp) -> Finding {
@@ -283,6 +283,8 @@ mod tests {
 
     #[test]
     fn sizes_are_rounded_for_the_eye() {
-        assert_eq!((rounded(123), rounded(12_345_678)), ("123B".to_owned(), "12MB".to_owned()));
+        for (bytes, said) in [(123, "123B"), (12_345_678, "12.3MB"), (65_605_123_456, "65.6GB"), (2_000_000, "2MB")] {
+            assert_eq!(rounded(bytes), said);
+        }
     }
 }

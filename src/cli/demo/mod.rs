@@ -44,16 +44,14 @@ const TOKEN: &str = "sk-demo";
 /// Lines of the display that may wait.
 const PROGRESS_WAITING: usize = 4096;
 
-const LONG_ABOUT: &str =
-    "Show the whole thing on this machine: the simulator plays the API, the daemon does its work, both in one process
-over a real socket. It needs no token, speaks to 127.0.0.1 only, and nothing is paid.
-
-The folder is made anew each time; one that the demo did not make is left alone. Exit codes: 0 if all went as the demo
-says it must; 70 if not.";
+/// What `--help` says first.
+pub(super) const LONG_ABOUT: &str = "Show the whole thing on this machine: the simulator plays the API, the daemon does its work, both in one \
+     process over a real socket. It needs no token, speaks to 127.0.0.1 only, and nothing is paid.\n\n\
+     The folder is made anew each time; one that the demo did not make is left alone. Exit codes: 0 if all went as \
+     the demo says it must; 70 if not.";
 
 /// Arguments of `jimengd demo`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct Demo {
     /// The folder to work in, made anew
     #[arg(long, value_name = "DIR", default_value = "jimengd-demo")]

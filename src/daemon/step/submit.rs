@@ -22,9 +22,13 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
         return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }
     let reserve = Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() };
-    let job = shells.record(&job, Event::Intended, vec![reserve]).await?;
-    let send = job.sends;
-    if let Err(error) = shells.intents.announce(job.id, send).await {
+    let send = job.sends + 1;
+    // The two witnesses of an intent are synced side by side: whichever a crash leaves alone, the job is in doubt, and nothing
+    // is sent before both are there.
+    let (recorded, announced) =
+        tokio::join!(shells.record(&job, Event::Intended, vec![reserve]), shells.intents.announce(job.id, send));
+    let job = recorded?;
+    if let Err(error) = announced {
         let job = not_sent(shells, &job, None).await?;
         return Ok(fail(job, &StepError::File(error)).and(News::GivenBack(send)));
     }
