@@ -28,16 +28,17 @@ async fn stopped_in_the_middle_of_everything_the_next_run_delivers_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_on_its_way_is_awaited() {
-    let rig = Rig::new(faulty_vendor("- {on: submit, nth: 1, do: {delay: 1.5}}"), "");
+    let rig = Rig::new(faulty_vendor("- {on: submit, prompt: cat, do: {delay: 1.5}}"), "");
     rig.drop_pair("cat", "A cat");
     let daemon = rig.start();
     rig.until("handed over", || {
-        rig.vendor().with_world(|world| world.submissions().any(|request| request.body_bytes > 0))
+        rig.vendor().with_world(|world| world.submissions().any(|request| request.last_byte_at.is_some()))
     })
     .await;
+    assert_eq!(rig.vendor().paid(), 0, "it is not accepted yet");
     daemon.stop().await;
     rig.assert_everywhere_once();
-    assert_eq!((rig.vendor().paid(), rig.jobs_in_work(), rig.reports()), (1, 1, 0));
+    assert_eq!((rig.vendor().paid(), rig.jobs_in_work(), rig.reports()), (1, 1, 0), "{}", rig.scene());
     assert_eq!(rig.run_once().await.delivered, 1);
     rig.assert_all_is_well();
     assert_eq!(rig.vendor().paid(), 1);
