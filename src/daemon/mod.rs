@@ -84,6 +84,8 @@ pub struct Outcome {
     pub failed: u64,
     /// The account or the gateway held the rest back.
     pub held_by_the_api: bool,
+    /// The inbox is not there, or files cannot be written.
+    pub held_by_the_disk: bool,
 }
 
 /// Why the daemon cannot start, or had to end.

@@ -456,8 +456,20 @@ impl Daemon {
 
     /// With `once`: whether nothing can move any more.
     fn is_finished(&mut self) -> bool {
-        let busy = !self.sending.is_empty() || !self.rejecting.is_empty();
-        if busy || !self.intake.scanned() {
+        if !self.sending.is_empty() || !self.rejecting.is_empty() {
+            return false;
+        }
+        let pauses = &self.driver.pauses;
+        let tried = |reason| pauses.failures(reason) >= ONCE_FAILURES_MAX;
+        let no_files = pauses.has(PauseReason::InboxUnavailable)
+            || self.driver.is_short_of_room()
+            || tried(PauseReason::DiskFull)
+            || tried(PauseReason::ReadOnly);
+        if no_files && self.driver.is_held_by_the_disk() {
+            self.outcome.held_by_the_disk = true;
+            return true;
+        }
+        if !self.intake.scanned() {
             return false;
         }
         let load = self.driver.load();

@@ -71,6 +71,11 @@ impl Driver {
         }
     }
 
+    /// Whether there is less room than `min_free`.
+    pub fn is_short_of_room(&self) -> bool {
+        self.short_of_room
+    }
+
     /// A folder refuses work: the next move of a file is the probe.
     pub fn disk_trouble(&mut self, trouble: Trouble, message: String, now: Instant) {
         let reason = match trouble {

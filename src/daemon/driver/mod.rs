@@ -215,6 +215,20 @@ impl Driver {
         self.flying.len() + self.doubtful.len()
     }
 
+    /// Whether every job that is left waits for files that cannot be moved now, or to be sent.
+    pub fn is_held_by_the_disk(&self) -> bool {
+        self.running.by_job.is_empty()
+            && self.resting.values().all(|resting| match resting.job.state {
+                State::Queued { .. } | State::Fetched { .. } | State::Failing { .. } => true,
+                State::Submitting
+                | State::Submitted { .. }
+                | State::Ready { .. }
+                | State::Delivered { .. }
+                | State::InDoubt { .. }
+                | State::Failed { .. } => false,
+            })
+    }
+
     /// Whether every job that is left waits for the account or the gateway.
     pub fn is_held_by_the_api(&self) -> bool {
         self.running.by_job.is_empty()

@@ -8,9 +8,10 @@ use super::ending::condemn;
 use super::{Call, News, Stepped, another_attempt, business_failure, coded, late_failure, said, tell_code};
 use crate::api::{PollAnswer, VendorError};
 use crate::daemon::shells::{Shells, StepError, after};
+use crate::job::business_code::{self, BusinessCode, Verdict};
 use crate::job::plan::{self, Ruling};
 use crate::job::state::{Event, Finish, State};
-use crate::job::{Charged, Failure, Job, Reason, Seed, Stage, Task, backoff};
+use crate::job::{Account, Charged, Failure, Job, Reason, Seed, Stage, Task, backoff};
 use crate::ledger::Change;
 
 /// A task whose account has changed is asked about this often.
@@ -24,8 +25,10 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
     let now = Timestamp::now();
     let age = plan::age(&task, now);
     let overdue = age > shells.policy.give_up_after;
-    let changed = task.account != shells.client.account();
     let answered = |job| Stepped::with(job).and(News::Answered(Call::Poll));
+    if let Some(said) = not_our_account(&answer, &task.account, &shells.client.account()) {
+        return account_changed(shells, job, task, said, overdue).await;
+    }
     match answer {
         PollAnswer::InQueue | PollAnswer::Generating => Ok(answered(job)),
         PollAnswer::UnknownStatus(word) => {
@@ -48,14 +51,6 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
         }
         PollAnswer::Business(error) => poll_refused(shells, job, task, finish, &error, now).await,
         PollAnswer::Gone(_) if plan::is_young(&task, now) => Ok(answered(job)),
-        PollAnswer::Gone(_) | PollAnswer::Account(_) if changed && !overdue => {
-            tracing::warn!(
-                job_id = %job.id, task_id = %task.task_id, reason = "account_changed",
-                "{}: the task was paid with another account, which the API does not show us now; asked again hourly", job.pair
-            );
-            let ask_at = after(ACCOUNT_CHANGED);
-            Ok(answered(shells.record(&job, Event::AskLater { ask_at }, Vec::new()).await?))
-        }
         PollAnswer::Gone(refusal) => {
             let failure = match finish {
                 Some(_) => late_failure(Reason::DownloadFailed, refusal.message, &task, refusal.request_id),
@@ -79,6 +74,67 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
             Ok(Stepped { failed: true, ..Stepped::with(job) }.and(News::Unreachable(Call::Poll, said(&refusal))))
         }
     }
+}
+
+/// What was said, if it says nothing of the task because another account than the one that paid is asked.
+///
+/// With another token the API answers as if the task were unknown or closed to us. At another address any refusal is somebody
+/// else's, about a task that is not theirs. An answer that knows the task is always believed.
+fn not_our_account(answer: &PollAnswer, paid: &Account, asked: &Account) -> Option<String> {
+    if paid == asked {
+        return None;
+    }
+    let elsewhere = paid.base_url != asked.base_url;
+    match answer {
+        PollAnswer::Gone(refusal) | PollAnswer::Account(refusal) => Some(said(refusal)),
+        PollAnswer::Gateway(refusal) if elsewhere => Some(said(refusal)),
+        PollAnswer::Business(error) => {
+            let is_about_tasks = match business_code::verdict(error.code) {
+                Verdict::SlowDown | Verdict::Fewer => false,
+                Verdict::PauseAccount => true,
+                Verdict::Reject | Verdict::NewSeed => elsewhere || error.code == BusinessCode::INPUT_INVALID,
+            };
+            is_about_tasks.then(|| coded(error))
+        }
+        PollAnswer::Gateway(_)
+        | PollAnswer::InQueue
+        | PollAnswer::Generating
+        | PollAnswer::UnknownStatus(_)
+        | PollAnswer::Done { .. }
+        | PollAnswer::NoVideo { .. }
+        | PollAnswer::Throttled(_)
+        | PollAnswer::Unreachable(_) => None,
+    }
+}
+
+/// Waits for the account that paid to come back; gives up when the API has long forgotten the task.
+async fn account_changed(
+    shells: &Shells,
+    job: Job,
+    task: Task,
+    said: String,
+    overdue: bool,
+) -> Result<Stepped, StepError> {
+    if overdue {
+        let failure = Failure {
+            reason: Reason::TaskGone,
+            message: said,
+            stage: Stage::Poll,
+            charged: Charged::Unknown,
+            task: Some(task),
+            request_id: None,
+            http_status: None,
+            problems: Vec::new(),
+        };
+        return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
+    }
+    tracing::warn!(
+        job_id = %job.id, task_id = %task.task_id, reason = "account_changed",
+        "{}: the task was paid with another account than the one that is configured now ({said}); asked again hourly and at each reload",
+        job.pair
+    );
+    let ask_at = after(ACCOUNT_CHANGED);
+    Ok(Stepped::with(shells.record(&job, Event::AskLater { ask_at }, Vec::new()).await?))
 }
 
 /// A business code was the answer to a poll.
@@ -112,4 +168,61 @@ pub(super) async fn bad_link(shells: &Shells, job: &Job, finish: Option<Finish>)
     let bad_links = finish.map_or(0, |finish| finish.bad_links) + 1;
     let event = Event::LinkBad { at: Timestamp::now(), ask_at: after(backoff::bad_link(bad_links)) };
     shells.record(job, event, Vec::new()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Refusal;
+    use crate::job::VideoLink;
+
+    fn account(base_url: &str, token_fingerprint: &str) -> Account {
+        Account { base_url: base_url.to_owned(), token_fingerprint: token_fingerprint.to_owned() }
+    }
+
+    fn business(code: u32) -> PollAnswer {
+        let error =
+            VendorError { code: BusinessCode(code), message: String::new(), request_id: None, http_status: 400 };
+        PollAnswer::Business(error)
+    }
+
+    fn refusal() -> Refusal {
+        Refusal { http_status: Some(404), message: String::new(), request_id: None, retry_after: None }
+    }
+
+    #[test]
+    fn an_answer_about_a_task_of_another_account_is_believed_only_if_it_knows_the_task() {
+        let paid = account("https://a.example", "1");
+        let same = [(business(50_215), false), (business(50_400), false), (PollAnswer::Gone(refusal()), false)];
+        let other_token = [
+            (business(50_215), true),
+            (business(50_400), true),
+            (business(50_413), false),
+            (business(50_500), false),
+            (business(50_429), false),
+            (PollAnswer::Gone(refusal()), true),
+            (PollAnswer::Account(refusal()), true),
+            (PollAnswer::Gateway(refusal()), false),
+            (PollAnswer::Generating, false),
+        ];
+        let other_address = [
+            (business(50_215), true),
+            (business(50_413), true),
+            (business(50_500), true),
+            (business(50_430), false),
+            (PollAnswer::Gateway(refusal()), true),
+            (PollAnswer::Unreachable(refusal()), false),
+            (PollAnswer::Done { link: VideoLink::new(String::new()), request_id: None }, false),
+        ];
+        let table = [
+            (account("https://a.example", "1"), same.to_vec()),
+            (account("https://a.example", "2"), other_token.to_vec()),
+            (account("https://b.example", "1"), other_address.to_vec()),
+        ];
+        for (asked, answers) in table {
+            for (answer, waits) in answers {
+                assert_eq!(not_our_account(&answer, &paid, &asked).is_some(), waits, "{answer:?} of {asked:?}");
+            }
+        }
+    }
 }
