@@ -125,9 +125,21 @@ struct Remembered {
     counts: ledger::Counts,
 }
 
+/// `work/` and the ledger are the daemon's own: who may not read them is told how to ask.
+fn own_rights(failure: Failure) -> Failure {
+    let forbidden = failure.error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+    });
+    if !forbidden {
+        return failure;
+    }
+    let advice = "the daemon's memory is its own; ask with its rights: sudo -u jimengd jimengd status";
+    Failure { error: failure.error.context(advice), ..failure }
+}
+
 impl View {
     fn take(config: &Config) -> Result<Self, Failure> {
-        let running = is_running(&config.folders.work)?;
+        let running = is_running(&config.folders.work).map_err(own_rights)?;
         let path = config.root.join(LEDGER);
         let remembered =
             match Reader::open(&path).map_err(|error| Failure::new(ExitCode::Io, error))? {

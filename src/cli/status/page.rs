@@ -13,7 +13,7 @@ pub(super) const LISTED_MAX: usize = 20;
 
 /// The page about `view` as of `now`.
 pub(super) fn page(view: &View, inbox: &Path, now: Timestamp) -> String {
-    let mut page = headline(view);
+    let mut page = headline(view, inbox);
     for paused in &view.paused {
         page.push_str(&format!("\nPAUSED ({}) for {}: {}\n", paused.reason, age(paused.since, now), paused.message));
         if let Some(until) = paused.until.filter(|until| *until > now) {
@@ -21,7 +21,8 @@ pub(super) fn page(view: &View, inbox: &Path, now: Timestamp) -> String {
         }
         page.push_str(&format!("    what to do: {}\n", paused.advice));
     }
-    if let Some(error) = &view.inbox_error {
+    // Before the first start there is none to look at.
+    if let Some(error) = view.inbox_error.as_ref().filter(|_| view.ledger) {
         page.push_str(&format!("\nThe inbox {} cannot be looked at: {error}\n", inbox.display()));
     }
     if let Some(why) = &view.polling {
@@ -35,7 +36,7 @@ pub(super) fn page(view: &View, inbox: &Path, now: Timestamp) -> String {
     page
 }
 
-fn headline(view: &View) -> String {
+fn headline(view: &View, inbox: &Path) -> String {
     let version = view.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
     match (view.running, view.ledger) {
         (true, _) => {
@@ -48,8 +49,11 @@ fn headline(view: &View) -> String {
                 .to_owned()
         }
         (false, false) => {
-            "jimengd has not run here yet: there is no ledger. Start it with systemctl start jimengd, or jimengd run\n"
-                .to_owned()
+            format!(
+                "jimengd has not run here yet: there is no ledger for the inbox {}.\n\
+                 Start it with systemctl start jimengd, or jimengd run; --root names another place.\n",
+                inbox.display()
+            )
         }
     }
 }
