@@ -294,6 +294,16 @@ fn check_base_url(base_url: &str, allow_insecure: bool) -> Result<(), SetupError
     if url.host_str().is_none_or(str::is_empty) {
         return refuse("it names no host");
     }
+    match (address::private_literal(&url), allow_insecure) {
+        (Some(address), false) => {
+            return Err(SetupError::BaseUrl {
+                why: format!(
+                    "it leads to {address}, which is not a public address; set api.allow_insecure for an in-house gateway"
+                ),
+            });
+        }
+        (Some(_), true) | (None, _) => {}
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("it holds a user name or a password; the token has its own place");
     }
@@ -356,6 +366,8 @@ mod tests {
         let good =
             || Settings { base_url: "https://api.example".to_owned(), allow_insecure: false, ..settings_for_nobody() };
         assert!(Client::new(good()).is_ok());
+        let in_house = Settings { base_url: "https://10.0.0.5".to_owned(), allow_insecure: true, ..good() };
+        assert!(Client::new(in_house).is_ok());
         let base = |base_url: &str| Settings { base_url: base_url.to_owned(), ..good() };
         let token = |token: &str| Settings { token: token.to_owned().into(), ..good() };
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -364,6 +376,10 @@ mod tests {
             (base("ftp://api.example"), "https://"),
             (base("api.example"), "cannot be used"),
             (base("https://"), "cannot be used"),
+            (base("https://10.0.0.5"), "10.0.0.5, which is not a public address; set api.allow_insecure"),
+            (base("https://127.0.0.1:1/v1"), "127.0.0.1, which is not a public address"),
+            (base("https://0x7f.1"), "127.0.0.1, which is not a public address"),
+            (base("https://[fd12::1]"), "fd12::1, which is not a public address"),
             (base("https://me:secret@api.example"), "password"),
             (base("https://api.example/?a"), "?"),
             (token(""), "token"),
