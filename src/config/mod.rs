@@ -41,7 +41,7 @@ pub struct Config {
     pub on_success: OnSuccess,
     /// How long things are kept.
     pub keep: Keep,
-    /// Bytes that must be free where videos go before a pair is claimed.
+    /// Bytes that must be free where videos go before a pair is claimed; 0: not checked.
     pub min_free_bytes: u64,
     /// The API.
     pub api: Api,
