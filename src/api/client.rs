@@ -294,15 +294,12 @@ fn check_base_url(base_url: &str, allow_insecure: bool) -> Result<(), SetupError
     if url.host_str().is_none_or(str::is_empty) {
         return refuse("it names no host");
     }
-    match (address::private_literal(&url), allow_insecure) {
-        (Some(address), false) => {
-            return Err(SetupError::BaseUrl {
-                why: format!(
-                    "it leads to {address}, which is not a public address; set api.allow_insecure for an in-house gateway"
-                ),
-            });
-        }
-        (Some(_), true) | (None, _) => {}
+    if let (Some(address), false) = (address::private_literal(&url), allow_insecure) {
+        return Err(SetupError::BaseUrl {
+            why: format!(
+                "it leads to {address}, which is not a public address; set api.allow_insecure for an in-house gateway"
+            ),
+        });
     }
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("it holds a user name or a password; the token has its own place");

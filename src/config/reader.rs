@@ -362,14 +362,11 @@ fn base_url(text: &str, allow_insecure: bool) -> Result<String, (String, String)
         }
         _ => return Err(("neither https nor http".to_owned(), wanted())),
     }
-    match (private_literal(&url), allow_insecure) {
-        (Some(address), false) => {
-            return Err((
-                format!("{address} is not a public address"),
-                "name a public one, or set api.allow_insecure: true for a simulator or a gateway".to_owned(),
-            ));
-        }
-        (Some(_), true) | (None, _) => {}
+    if let (Some(address), false) = (private_literal(&url), allow_insecure) {
+        return Err((
+            format!("{address} is not a public address"),
+            "name a public one, or set api.allow_insecure: true for a simulator or a gateway".to_owned(),
+        ));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(("holds a user or a password".to_owned(), "write the address alone".to_owned()));
