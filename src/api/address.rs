@@ -3,9 +3,12 @@
 //! A link comes from outside, and whoever chooses it must not choose what this host talks to inside its own network. A literal
 //! address is checked in the link and in every redirect; a name is checked where it is resolved, on the very addresses that are
 //! then connected to, so a name that changes its mind between two look-ups gains nothing. Behind a proxy the proxy resolves names,
-//! and what it lets through is its operator's decision.
+//! and what it lets through is its operator's decision; the proxy's own name may lead to a private address, as most do, and
+//! therefore no link may name it.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Url, redirect};
@@ -14,12 +17,34 @@ use reqwest::{Url, redirect};
 pub const REDIRECTS_MAX: usize = 5;
 
 /// How far links may lead.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// https to public addresses.
-    Public,
+    /// https to public addresses, and not to the proxies themselves.
+    Public(Proxies),
     /// Anything; `api.allow_insecure`.
     Anywhere,
+}
+
+/// The hosts of the proxies that requests may go through. The HTTP library asks one resolver for them and for the hosts of links,
+/// so these names alone are resolved to wherever they lead, and no link may lead to them. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Proxies(Arc<[String]>);
+
+impl Proxies {
+    /// Reads the values of proxy variables: `http://proxy.corp:3128`, or the same without a scheme. What is no address is left
+    /// out, and so is no proxy for the HTTP library either.
+    pub fn from_values(values: impl IntoIterator<Item = OsString>) -> Self {
+        let host = |value: OsString| {
+            let value = value.into_string().ok()?;
+            let address = if value.contains("://") { value } else { format!("http://{value}") };
+            Some(Url::parse(&address).ok()?.host_str()?.to_ascii_lowercase())
+        };
+        Self(values.into_iter().filter_map(host).collect())
+    }
+
+    fn has(&self, host: &str) -> bool {
+        self.0.iter().any(|proxy| proxy.eq_ignore_ascii_case(host))
+    }
 }
 
 /// Why a link is not followed.
@@ -37,53 +62,67 @@ pub enum Forbidden {
     /// A private, local or otherwise special address.
     #[error("it leads to {0}, which is not a public address")]
     Private(IpAddr),
+    /// The proxy itself.
+    #[error("it leads to the proxy itself")]
+    Proxy,
 }
 
 /// Reads a link that may be followed.
 ///
 /// # Errors
 /// The rule that forbids it.
-pub fn allowed(link: &str, reach: Reach) -> Result<Url, Forbidden> {
+pub fn allowed(link: &str, reach: &Reach) -> Result<Url, Forbidden> {
     let url = Url::parse(link).map_err(|_| Forbidden::Malformed)?;
     check(&url, reach)?;
     Ok(url)
 }
 
-fn check(url: &Url, reach: Reach) -> Result<(), Forbidden> {
+fn check(url: &Url, reach: &Reach) -> Result<(), Forbidden> {
     match (url.scheme(), reach) {
         ("https", _) | ("http", Reach::Anywhere) => {}
-        (_, Reach::Public | Reach::Anywhere) => return Err(Forbidden::Scheme),
+        (_, Reach::Public(_) | Reach::Anywhere) => return Err(Forbidden::Scheme),
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Forbidden::Credentials);
     }
     let host = url.host_str().ok_or(Forbidden::Malformed)?;
-    // The parser has turned every notation of an IPv4 address (hexadecimal, one number, …) into the dotted one.
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match (literal, reach) {
-        (Ok(address), Reach::Public) if !is_public(address) => Err(Forbidden::Private(address)),
-        (Ok(_) | Err(_), Reach::Public | Reach::Anywhere) => Ok(()),
+    match (private_literal(url), reach) {
+        (_, Reach::Anywhere) => Ok(()),
+        (Some(address), Reach::Public(_)) => Err(Forbidden::Private(address)),
+        (None, Reach::Public(proxies)) if proxies.has(host) => Err(Forbidden::Proxy),
+        (None, Reach::Public(_)) => Ok(()),
     }
+}
+
+/// The address that stands in the URL in place of a name, if there is one and it is not public.
+pub fn private_literal(url: &Url) -> Option<IpAddr> {
+    // The parser has turned every notation of an IPv4 address (hexadecimal, one number, …) into the dotted one.
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    host.parse().ok().filter(|address| !is_public(*address))
 }
 
 /// Follows a few redirects, each checked like the link itself.
 pub(super) fn redirects(reach: Reach) -> redirect::Policy {
-    redirect::Policy::custom(move |attempt| match (check(attempt.url(), reach), attempt.previous().len()) {
+    redirect::Policy::custom(move |attempt| match (check(attempt.url(), &reach), attempt.previous().len()) {
         (Err(forbidden), _) => attempt.error(forbidden),
         (Ok(()), hops) if hops > REDIRECTS_MAX => attempt.error("too many redirects"),
         (Ok(()), _) => attempt.follow(),
     })
 }
 
-/// Resolves names by the system's resolver, and knows public addresses alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PublicNames;
+/// Resolves names by the system's resolver, and knows public addresses alone, but for the proxies' names.
+#[derive(Clone, Debug)]
+pub(super) struct PublicNames {
+    /// Resolved to wherever they lead; a link to one of them is refused before it gets here.
+    pub(super) proxies: Proxies,
+}
 
 impl Resolve for PublicNames {
     fn resolve(&self, name: Name) -> Resolving {
+        let is_proxy = self.proxies.has(name.as_str());
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(public_only(found)?)
+            if is_proxy { Ok(Box::new(found.into_iter()) as Addrs) } else { Ok(public_only(found)?) }
         })
     }
 }
@@ -222,11 +261,12 @@ mod tests {
             ("https://[::ffff:a00:1]/v", private("::ffff:10.0.0.1")),
             ("nonsense", Err(Forbidden::Malformed)),
         ];
+        let public = Reach::Public(Proxies::default());
         for (link, expected) in cases {
-            assert_eq!(allowed(link, Reach::Public).map(|_| ()), expected, "{link}");
+            assert_eq!(allowed(link, &public).map(|_| ()), expected, "{link}");
         }
-        assert!(allowed("http://127.0.0.1:1/v", Reach::Anywhere).is_ok());
-        assert_eq!(allowed("file:///etc/passwd", Reach::Anywhere), Err(Forbidden::Scheme));
+        assert!(allowed("http://127.0.0.1:1/v", &Reach::Anywhere).is_ok());
+        assert_eq!(allowed("file:///etc/passwd", &Reach::Anywhere), Err(Forbidden::Scheme));
     }
 
     #[test]
@@ -237,9 +277,46 @@ mod tests {
         assert_eq!(public_only(vec![private]).err(), Some(Forbidden::Private("10.0.0.1".parse().unwrap())));
     }
 
+    fn proxies(values: &[&str]) -> Proxies {
+        Proxies::from_values(values.iter().map(Into::into))
+    }
+
     #[tokio::test]
-    async fn a_name_that_leads_home_is_not_resolved() {
-        let found = PublicNames.resolve("localhost".parse().unwrap()).await;
-        assert!(matches!(found.err().unwrap().downcast_ref(), Some(Forbidden::Private(_))));
+    async fn a_name_that_leads_home_is_resolved_for_the_proxy_alone() {
+        let resolve = async |proxies| PublicNames { proxies }.resolve("localhost".parse().unwrap()).await;
+        for other in [proxies(&[]), proxies(&["http://proxy.corp:3128"]), proxies(&["http://my.localhost:7890"])] {
+            let found = resolve(other).await;
+            assert!(matches!(found.err().unwrap().downcast_ref(), Some(Forbidden::Private(_))));
+        }
+        let found = resolve(proxies(&["http://LocalHost:7890"])).await.ok().unwrap();
+        assert!(found.into_iter().any(|address| address.ip().is_loopback()));
+    }
+
+    #[test]
+    fn the_hosts_of_proxies_are_read_from_what_variables_hold() {
+        let cases = [
+            ("http://proxy.corp:3128", "proxy.corp"),
+            ("http://me:word@Proxy.corp:3128/", "proxy.corp"),
+            ("proxy.corp:3128", "proxy.corp"),
+            ("localhost:7890", "localhost"),
+            ("me:word@proxy.corp", "proxy.corp"),
+            ("socks5h://Proxy.corp:1080", "proxy.corp"),
+            ("http://10.0.0.9:3128", "10.0.0.9"),
+        ];
+        for (value, host) in cases {
+            assert_eq!(*proxies(&[value]).0, [host.to_owned()], "{value}");
+        }
+        assert_eq!(proxies(&["", "http://", "http://:80"]), Proxies::default());
+    }
+
+    #[test]
+    fn no_link_leads_to_the_proxy() {
+        let reach = Reach::Public(proxies(&["http://proxy.corp:3128", "http://8.8.8.8"]));
+        for link in ["https://proxy.corp/v", "https://PROXY.corp:3128/v", "https://prox%79.corp/v", "https://8.8.8.8/v"]
+        {
+            assert_eq!(allowed(link, &reach).err(), Some(Forbidden::Proxy), "{link}");
+        }
+        assert!(allowed("https://cdn.proxy.corp/v", &reach).is_ok());
+        assert!(allowed("http://proxy.corp/v", &Reach::Anywhere).is_ok());
     }
 }

@@ -22,7 +22,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use super::address::{self, Reach};
+use super::address::{self, Proxies, PublicNames, Reach};
 use super::error::{SetupError, told};
 use super::wire::{self, Answer, Body};
 use super::words::Mask;
@@ -31,6 +31,10 @@ use crate::job::{Account, TaskId};
 
 /// Bytes of an API answer that are read; a longer one is cut. The largest known are a few kilobytes.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where the HTTP library looks for a proxy. They are read here and not with the configuration because it reads them here, too:
+/// whatever it finds when a client is built must be known to the same client's resolver.
+const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
 /// What the fingerprint of a token is keyed with, so that it is of no use against other hashes of it.
 const FINGERPRINT_CONTEXT: &[u8] = b"jimengd account fingerprint v1\0";
@@ -87,10 +91,15 @@ impl Client {
         let base_url = settings.base_url.trim_end_matches('/').to_owned();
         check_base_url(&base_url, settings.allow_insecure)?;
         let submit_url = api_url(&base_url, "/task/jimeng/image2video")?;
-        let reach = if settings.allow_insecure { Reach::Anywhere } else { Reach::Public };
         let certificates = certificates(&settings)?;
         // An environment's proxy knows nothing of what runs on this very host.
         let here = submit_url.host_str().is_some_and(is_this_host);
+        let proxies = || Proxies::from_values(PROXY_VARIABLES.into_iter().filter_map(std::env::var_os));
+        let reach = match (settings.allow_insecure, here) {
+            (true, _) => Reach::Anywhere,
+            (false, true) => Reach::Public(Proxies::default()),
+            (false, false) => Reach::Public(proxies()),
+        };
         let builder = || {
             let builder = if here { reqwest::Client::builder().no_proxy() } else { reqwest::Client::builder() };
             builder
@@ -103,16 +112,11 @@ impl Client {
         };
         let to_api = || builder().redirect(redirect::Policy::none());
         let build = |builder: ClientBuilder| builder.build().map_err(SetupError::Tls);
-        let downloads = builder().redirect(address::redirects(reach));
-        let downloads = match reach {
-            Reach::Public => downloads.dns_resolver(address::PublicNames),
-            Reach::Anywhere => downloads,
-        };
         Ok(Self {
             inner: Arc::new(Inner {
                 submissions: build(to_api().http1_only().pool_max_idle_per_host(0))?,
                 polls: build(to_api().pool_idle_timeout(POOL_IDLE))?,
-                downloads: build(downloads)?,
+                downloads: build(within(builder(), &reach))?,
                 base_url,
                 submit_url,
                 authorization: authorization(&settings.token)?,
@@ -179,8 +183,8 @@ impl Client {
         &self.inner.mask
     }
 
-    pub(super) fn reach(&self) -> Reach {
-        self.inner.reach
+    pub(super) fn reach(&self) -> &Reach {
+        &self.inner.reach
     }
 
     pub(super) fn connect_timeout(&self) -> Duration {
@@ -290,6 +294,13 @@ fn check_base_url(base_url: &str, allow_insecure: bool) -> Result<(), SetupError
     if url.host_str().is_none_or(str::is_empty) {
         return refuse("it names no host");
     }
+    if let (Some(address), false) = (address::private_literal(&url), allow_insecure) {
+        return Err(SetupError::BaseUrl {
+            why: format!(
+                "it leads to {address}, which is not a public address; set api.allow_insecure for an in-house gateway"
+            ),
+        });
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("it holds a user name or a password; the token has its own place");
     }
@@ -297,6 +308,15 @@ fn check_base_url(base_url: &str, allow_insecure: bool) -> Result<(), SetupError
         return refuse("it holds a ? or #");
     }
     Ok(())
+}
+
+/// Keeps redirects and names within reach.
+fn within(downloads: ClientBuilder, reach: &Reach) -> ClientBuilder {
+    let downloads = downloads.redirect(address::redirects(reach.clone()));
+    match reach {
+        Reach::Public(proxies) => downloads.dns_resolver(PublicNames { proxies: proxies.clone() }),
+        Reach::Anywhere => downloads,
+    }
 }
 
 fn is_this_host(host: &str) -> bool {
@@ -343,6 +363,8 @@ mod tests {
         let good =
             || Settings { base_url: "https://api.example".to_owned(), allow_insecure: false, ..settings_for_nobody() };
         assert!(Client::new(good()).is_ok());
+        let in_house = Settings { base_url: "https://10.0.0.5".to_owned(), allow_insecure: true, ..good() };
+        assert!(Client::new(in_house).is_ok());
         let base = |base_url: &str| Settings { base_url: base_url.to_owned(), ..good() };
         let token = |token: &str| Settings { token: token.to_owned().into(), ..good() };
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -351,6 +373,10 @@ mod tests {
             (base("ftp://api.example"), "https://"),
             (base("api.example"), "cannot be used"),
             (base("https://"), "cannot be used"),
+            (base("https://10.0.0.5"), "10.0.0.5, which is not a public address; set api.allow_insecure"),
+            (base("https://127.0.0.1:1/v1"), "127.0.0.1, which is not a public address"),
+            (base("https://0x7f.1"), "127.0.0.1, which is not a public address"),
+            (base("https://[fd12::1]"), "fd12::1, which is not a public address"),
             (base("https://me:secret@api.example"), "password"),
             (base("https://api.example/?a"), "?"),
             (token(""), "token"),
@@ -377,6 +403,22 @@ mod tests {
             poll_timeout: second,
             idle_timeout: second,
         }
+    }
+
+    #[tokio::test]
+    async fn a_download_goes_through_a_proxy_whose_name_leads_home() {
+        let server = RawServer::start().await;
+        let proxy = server.url().replace("127.0.0.1", "localhost");
+        let through = |reach: &Reach| {
+            let proxied = reqwest::Client::builder().https_only(true).proxy(reqwest::Proxy::all(&proxy).unwrap());
+            within(proxied, reach).build().unwrap().get("https://cdn.example/v").send()
+        };
+        let known = Reach::Public(Proxies::from_values([proxy.clone().into()]));
+        let (asked, head) = tokio::join!(through(&known), server.answer("HTTP/1.1 502 Bad Gateway\r\n\r\n"));
+        assert!(head.starts_with("connect cdn.example:443 "), "{head}");
+        assert!(asked.is_err());
+        let unknown = through(&Reach::Public(Proxies::default())).await.unwrap_err();
+        assert!(crate::api::error::cause::<address::Forbidden>(&unknown).is_some(), "{unknown:?}");
     }
 
     #[test]

@@ -281,7 +281,7 @@ mod tests {
 
         /// As [`Self::download`], without asking whether it is a video: the bytes that the hash was taken of.
         async fn fetch(&mut self, answers: &[String]) -> (Result<u64, DownloadError>, Vec<String>) {
-            let url = address::allowed(self.link().expose(), address::Reach::Anywhere).unwrap();
+            let url = address::allowed(self.link().expose(), &address::Reach::Anywhere).unwrap();
             let heads = answer_all(&self.server, answers);
             let (fetched, heads) = tokio::join!(self.client.fetch(&url, &mut self.part), heads);
             let fetched = fetched.map(|(sink, _)| {

@@ -132,6 +132,9 @@ enum Verdict {
 struct Finding {
     /// What, such as `token` or `folders.inbox`.
     name: &'static str,
+    /// The key of the configuration to look at, where there is one.
+    #[serde(skip)]
+    key: Option<&'static str>,
     verdict: Verdict,
     /// How it stands: a lowercase fragment.
     message: String,
@@ -141,24 +144,32 @@ struct Finding {
 
 impl Finding {
     fn ok(name: &'static str, message: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Ok, message: message.into(), advice: None }
+        Self { name, key: None, verdict: Verdict::Ok, message: message.into(), advice: None }
     }
 
     fn warning(name: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warning, message: message.into(), advice: Some(advice.into()) }
+        Self { name, key: None, verdict: Verdict::Warning, message: message.into(), advice: Some(advice.into()) }
     }
 
     fn bad(name: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Problem, message: message.into(), advice: Some(advice.into()) }
+        Self { name, key: None, verdict: Verdict::Problem, message: message.into(), advice: Some(advice.into()) }
     }
 
-    /// The entry of `problems`, if it is one.
+    /// The same, about a key of the configuration.
+    fn about(self, key: impl Into<Option<&'static str>>) -> Self {
+        Self { key: key.into(), ..self }
+    }
+
+    /// The entry of `problems`, if it is one. What was looked at is told by the key or else in the message.
     fn problem(&self) -> Option<Problem> {
         match self.verdict {
             Verdict::Ok | Verdict::Warning => None,
             Verdict::Problem => Some(Problem {
-                key: Some(self.name.to_owned()),
-                message: self.message.clone(),
+                key: self.key.map(str::to_owned),
+                message: match self.key {
+                    Some(key) if key == self.name => self.message.clone(),
+                    Some(_) | None => format!("{}: {}", self.name, self.message),
+                },
                 proposal: self.advice.clone(),
                 ..Problem::default()
             }),

@@ -78,7 +78,7 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String)> {
         ("on_success", on_success.label().to_owned()),
         ("keep.archive", duration_or(keep.archive, "forever")),
         ("keep.ledger", duration_or(keep.ledger, "forever")),
-        ("min_free", show_size(*min_free_bytes)),
+        ("min_free", or_null((*min_free_bytes > 0).then(|| show_size(*min_free_bytes)))),
         ("api.base_url", base_url.clone()),
         ("api.token_file", or_null(token_file.as_deref().map(path))),
         ("api.allow_insecure", allow_insecure.to_string()),

@@ -5,7 +5,8 @@
 //! - [`listing`] writes it back, for `check`, for the log at start and for telling what a reload changes.
 //! - [`token`] finds the token, which is no part of the configuration and never in its file.
 //!
-//! Environment variables are read nowhere else. A [`Config`] holds no secret, so it may be shown.
+//! Environment variables are read nowhere else, but for the proxy's, which the HTTP library reads for itself. A [`Config`]
+//! holds no secret, so it may be shown.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub struct Config {
     pub on_success: OnSuccess,
     /// How long things are kept.
     pub keep: Keep,
-    /// Bytes that must be free where videos go before a pair is claimed.
+    /// Bytes that must be free where videos go before a pair is claimed; 0: not checked.
     pub min_free_bytes: u64,
     /// The API.
     pub api: Api,

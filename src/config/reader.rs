@@ -15,6 +15,7 @@ use super::RequestRate;
 use super::layers::{Origin, Overrides, Said};
 use super::units::{parse_duration, parse_size, show_duration};
 use super::yaml::Value;
+use crate::api::address::private_literal;
 use crate::job::Problem;
 
 /// The flag that sets `root`.
@@ -361,6 +362,12 @@ fn base_url(text: &str, allow_insecure: bool) -> Result<String, (String, String)
         }
         _ => return Err(("neither https nor http".to_owned(), wanted())),
     }
+    if let (Some(address), false) = (private_literal(&url), allow_insecure) {
+        return Err((
+            format!("{address} is not a public address"),
+            "name a public one, or set api.allow_insecure: true for a simulator or a gateway".to_owned(),
+        ));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(("holds a user or a password".to_owned(), "write the address alone".to_owned()));
     }
@@ -418,5 +425,17 @@ mod tests {
         assert!(!message.contains("hunter2"));
         let (_, proposal) = base_url("http://127.0.0.1:8787", false).unwrap_err();
         assert!(proposal.contains("allow_insecure"));
+        for (text, address) in [
+            ("https://10.0.0.5", "10.0.0.5"),
+            ("https://127.0.0.1:1", "127.0.0.1"),
+            ("https://2130706433/v1", "127.0.0.1"),
+            ("https://[::1]", "::1"),
+        ] {
+            let (message, proposal) = base_url(text, false).unwrap_err();
+            assert_eq!(message, format!("{address} is not a public address"), "{text}");
+            assert!(proposal.contains("allow_insecure"));
+            assert!(base_url(text, true).is_ok(), "{text}");
+        }
+        assert!(base_url("https://8.8.8.8", false).is_ok());
     }
 }

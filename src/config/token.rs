@@ -7,11 +7,12 @@
 //! Reports where it looked and what to do; never a byte of what it found.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use secrecy::SecretString;
 
 use super::Config;
@@ -59,6 +60,12 @@ pub enum TokenError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The place is a folder, a pipe, a device or a socket.
+    #[error("the token in {} cannot be read: it is no regular file; write the token into a file, or name another in api.token_file", path.display())]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
     },
     /// The place holds white space alone, or nothing.
     #[error("the token in {found_in} is empty; write the token there, in one line")]
@@ -124,8 +131,14 @@ pub fn token(config: &Config, environment: impl Iterator<Item = (OsString, OsStr
 
 fn read(path: &Path) -> Result<(Vec<u8>, u32), TokenError> {
     let unreadable = |source| TokenError::Unreadable { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    // A pipe would wait for a writer, and a terminal would become the daemon's own.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
+    if !found.is_file() {
+        return Err(TokenError::NotAFile { path: path.to_owned() });
+    }
+    let mode = found.permissions().mode();
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok((bytes, mode))
@@ -197,6 +210,19 @@ mod tests {
         fs::write(dir.path().join(CREDENTIAL), "two words").unwrap();
         let both = [("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap()), good[0]];
         assert!(found(&config(None), &both).unwrap_err().contains("has a space"));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join(CREDENTIAL);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [pipe.as_path(), dir.path(), Path::new("/dev/zero")] {
+            let error = found(&config(Some(path)), &[(TOKEN_VARIABLE, "good")]).unwrap_err();
+            assert!(error.contains("is no regular file"), "{error}");
+        }
+        let credentials = [("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap()), (TOKEN_VARIABLE, "good")];
+        assert!(found(&config(None), &credentials).unwrap_err().contains("is no regular file"));
     }
 
     #[test]

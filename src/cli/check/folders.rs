@@ -21,11 +21,11 @@ pub(super) fn look(config: &Config, first_time: bool, running: bool) -> Vec<Find
         ("folders.error", &folders.error),
         ("folders.archive", &folders.archive),
     ];
-    let mut findings: Vec<Finding> =
-        named.iter().map(|(name, path)| folder(name, path, first_time || *name != "folders.inbox")).collect();
+    let look = |name, path| folder(name, path, first_time || name != "folders.inbox").about(name);
+    let mut findings: Vec<Finding> = named.iter().map(|(name, path)| look(*name, path)).collect();
     findings.extend(owner(&config.root));
     findings.extend(nested(&named[1..]));
-    findings.push(one_mount(&folders.inbox, &folders.work, running));
+    findings.push(one_mount(&folders.inbox, &folders.work, running).about("folders"));
     findings
 }
 
@@ -95,7 +95,7 @@ fn nested(folders: &[(&'static str, &std::path::PathBuf)]) -> Vec<Finding> {
         .filter(|((inner, path), (outer, around))| inner != outer && path.starts_with(around))
         .map(|((inner, path), (outer, around))| {
             let message = format!("{} lies inside {outer}, {}", path.display(), around.display());
-            Finding::bad(inner, message, "put the five folders beside each other")
+            Finding::bad(inner, message, "put the five folders beside each other").about(*inner)
         })
         .collect()
 }
@@ -161,7 +161,7 @@ mod tests {
         fs::create_dir_all(inbox.join("out")).unwrap();
         std::os::unix::fs::symlink(inbox.join("out"), &outbox).unwrap();
         let found = nested(&[("folders.inbox", &inbox), ("folders.outbox", &outbox)]);
-        assert_eq!(found.iter().map(|finding| finding.name).collect::<Vec<_>>(), ["folders.outbox"]);
+        assert_eq!(found.iter().map(|finding| finding.key).collect::<Vec<_>>(), [Some("folders.outbox")]);
         let apart: PathBuf = root.path().join("apart");
         assert_eq!(nested(&[("folders.inbox", &inbox), ("folders.work", &apart)]), []);
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{Finding, folders};
-use crate::api::{Client, PollAnswer};
+use crate::api::{Client, PollAnswer, SetupError};
 use crate::cli::{environment, run::api_settings};
 use crate::config::units::{show_duration, show_size};
 use crate::config::{self, Config, Watch};
@@ -43,7 +43,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
     let (client, found) = client(config);
     findings.extend(found);
     if let Some(client) = client {
-        findings.push(api(&client).await);
+        findings.push(api(&client).await.about("api"));
         findings.push(balance(&client).await);
     }
     findings
@@ -67,7 +67,7 @@ fn local(config: &Config) -> Vec<Finding> {
             Finding::bad("ledger", super::folders::chain(error), "see above; an unreadable ledger is never replaced")
         }
     });
-    findings.push(watches(config));
+    findings.push(watches(config).about("inbox.watch"));
     findings.push(space(config));
     findings.push(clock(Timestamp::now()));
     findings
@@ -140,15 +140,21 @@ fn count_folders(root: &Path, enough: u64) -> u64 {
 
 fn space(config: &Config) -> Finding {
     const NAME: &str = "free space";
-    let wanted = show_size(config.min_free_bytes);
+    let wanted = match config.min_free_bytes {
+        0 => "not checked".to_owned(),
+        bytes => show_size(bytes),
+    };
     match durable::free_bytes(folders::existing(&config.folders.outbox)) {
         Ok(free) if free < config.min_free_bytes => Finding::bad(
             NAME,
             format!("{} are free where videos go, and nothing is claimed below min_free, {wanted}", rounded(free)),
             "free some space, or lower min_free",
-        ),
+        )
+        .about("min_free"),
         Ok(free) => Finding::ok(NAME, format!("{} where videos go, min_free is {wanted}", rounded(free))),
-        Err(error) => Finding::bad(NAME, folders::chain(error), "let this user enter the folders"),
+        Err(error) => {
+            Finding::bad(NAME, folders::chain(error), "let this user enter the folders").about("folders.outbox")
+        }
     }
 }
 
@@ -180,7 +186,8 @@ fn client(config: &Config) -> (Option<Client>, Vec<Finding>) {
         Ok(token) => token,
         Err(error) => {
             let finding = Finding::bad(TOKEN, folders::chain(error), "nothing can be submitted without one");
-            return (None, vec![finding]);
+            let key = if config.api.token_file.is_some() { "api.token_file" } else { TOKEN };
+            return (None, vec![finding.about(key)]);
         }
     };
     let mut findings = vec![Finding::ok(TOKEN, format!("found in {}", token.found_in))];
@@ -201,9 +208,19 @@ fn client(config: &Config) -> (Option<Client>, Vec<Finding>) {
         }
         Err(error) => {
             let advice = "mend the keys under api, or install the package ca-certificates";
-            findings.push(Finding::bad(CLIENT, folders::chain(error), advice));
+            let key = key_of(&error);
+            findings.push(Finding::bad(CLIENT, folders::chain(error), advice).about(key));
             (None, findings)
         }
+    }
+}
+
+/// The key that a client without a chance comes from.
+fn key_of(error: &SetupError) -> Option<&'static str> {
+    match error {
+        SetupError::BaseUrl { .. } | SetupError::Insecure => Some("api.base_url"),
+        SetupError::CaFile { .. } | SetupError::CaFormat { .. } => Some("api.ca_file"),
+        SetupError::Token | SetupError::Tls(_) => None,
     }
 }
 
@@ -269,6 +286,36 @@ mod tests {
             let now = Timestamp::from_second(second).expect("in range");
             assert_eq!(clock(now).verdict, verdict, "{now}");
         }
+    }
+
+    #[test]
+    fn a_problem_is_about_a_key_of_the_configuration_or_about_none() {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = config::load(None, std::iter::empty(), &config::Overrides::default()).unwrap().config;
+        config.root = root.path().to_owned();
+        let told = |finding: Finding| {
+            let problem = finding.problem().expect("a problem");
+            (problem.key, problem.message)
+        };
+        config.min_free_bytes = u64::MAX;
+        let (key, message) = told(space(&config));
+        assert_eq!(key.as_deref(), Some("min_free"));
+        assert!(message.starts_with("free space: "), "{message}");
+
+        let (key, message) = told(clock(Timestamp::UNIX_EPOCH));
+        assert_eq!(key, None);
+        assert!(message.starts_with("clock: "), "{message}");
+
+        config.api.token_file = Some(root.path().join("token"));
+        let problem = |config: &Config| told(client(config).1.pop().expect("a finding"));
+        assert_eq!(problem(&config).0.as_deref(), Some("api.token_file"));
+        fs::write(root.path().join("token"), "sk-word").unwrap();
+        config.api.ca_file = Some(root.path().join("none.pem"));
+        let (key, message) = problem(&config);
+        assert_eq!(key.as_deref(), Some("api.ca_file"));
+        assert!(message.starts_with("trust store: "), "{message}");
+        config.api.base_url = "http://api.example".to_owned();
+        assert_eq!(problem(&config).0.as_deref(), Some("api.base_url"));
     }
 
     #[test]

@@ -291,6 +291,14 @@ fn null_and_the_words_for_ever_switch_things_off() {
 }
 
 #[test]
+fn what_is_switched_off_is_listed_by_the_word_that_switches_it_off() {
+    for text in ["min_free: null\n", "min_free: 0B\n"] {
+        let config = read(text, &[]).unwrap().config;
+        assert!(settings(&config).contains(&("min_free", "null".to_owned())), "{text}");
+    }
+}
+
+#[test]
 fn only_what_is_fixed_while_running_needs_a_restart() {
     let old = shipped();
     let new = read("root: /srv/x\ntasks: {max: 3}\nlog: {format: json, level: debug}\n", &[]).unwrap().config;
