@@ -1,5 +1,7 @@
 //! `jimengd run`: the daemon.
 
+use std::sync::Arc;
+
 use clap::Args;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,11 +49,13 @@ pub async fn run(args: Run) -> Result<ExitCode, Failure> {
     let config = effective.config.clone();
     let log =
         logging::init(format(&config), &config.log.level).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let log = Arc::new(log);
     tell_start(&effective);
     let client = client(&config)?;
     let stop = stop_on_signals().map_err(|error| Failure::new(ExitCode::Software, error))?;
     let (reloads, waiting) = mpsc::channel(RELOADS_WAITING);
-    forward_reloads(args.config.clone(), reloads, log).map_err(|error| Failure::new(ExitCode::Software, error))?;
+    forward_reloads(args.config.clone(), reloads, Arc::clone(&log))
+        .map_err(|error| Failure::new(ExitCode::Software, error))?;
     let (observer, display) = if args.once {
         let (sender, receiver) = mpsc::channel(PROGRESS_WAITING);
         (Some(sender), Some(tokio::spawn(Display::new().show(receiver))))
@@ -140,9 +144,9 @@ fn format(config: &Config) -> Format {
     }
 }
 
-/// Reads configuration and token anew at each SIGHUP, and hands them, or the reason why not, to the daemon. Holds the log's
-/// guard, for the level can change with a reload; it is let go when the daemon ends.
-fn forward_reloads(args: ConfigArgs, reloads: mpsc::Sender<Reload>, log: logging::Guard) -> std::io::Result<()> {
+/// Reads configuration and token anew at each SIGHUP, and hands them, or the reason why not, to the daemon. Changes the
+/// level of the log with them. Ends when the daemon does.
+fn forward_reloads(args: ConfigArgs, reloads: mpsc::Sender<Reload>, log: Arc<logging::Guard>) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         loop {
