@@ -6,12 +6,13 @@
 //! Fields that outside tools rely on: `job_id`, `task_id`, `business_code`, `reason`, `state`, `pair`. Others of ours: `attempt`,
 //! `request_id`, `duration_ms`, `size_bytes`. A `message_id` names an entry of a journal catalogue.
 //!
-//! Logging never stops the daemon: what the journal does not take in time is dropped and counted, and the count is logged. A panic
-//! is logged as an error.
+//! Logging never stops the daemon: what the journal or the reader of standard error does not take in time is dropped and counted,
+//! and the count is logged. A panic is logged as an error.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
+use std::sync::Arc;
 use std::thread;
 
 use systemd_journal_logger::{JournalLog, connected_to_journal};
@@ -23,6 +24,10 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 mod entry;
 mod journal;
 mod lines;
+mod queue;
+
+use lines::{Form, Through};
+use queue::Queue;
 
 /// What we are called in the journal and in the syslog.
 const IDENTIFIER: &str = "jimengd";
@@ -54,6 +59,9 @@ pub enum LoggingError {
     /// There is no journal to write to.
     #[error("the journal cannot be reached; set log.format to text or json")]
     Journal(#[source] io::Error),
+    /// The thread that writes cannot be started.
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
     /// Somebody has begun logging before.
     #[error("logging has begun already")]
     Twice,
@@ -64,7 +72,8 @@ pub enum LoggingError {
 #[derive(Debug)]
 pub struct Guard {
     format: Format,
-    queue: Option<journal::Queue>,
+    queue: Queue,
+    through: Through,
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
@@ -72,6 +81,17 @@ impl Guard {
     /// The form in use; never [`Format::Auto`].
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// From now on `print` gets each line, without its end, in place of standard error: for a display that owns the terminal.
+    /// It is called on a thread of its own and may block; it must not log. The journal is not concerned.
+    pub fn print_through(&self, print: impl Fn(&str) -> io::Result<()> + Send + Sync + 'static) {
+        self.through.set(Some(Arc::new(print)));
+    }
+
+    /// From now on lines go to standard error again.
+    pub fn print_directly(&self) {
+        self.through.set(None);
     }
 
     /// Changes what is logged from now on.
@@ -96,9 +116,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(queue) = &self.queue {
-            queue.flush();
-        }
+        self.queue.flush();
     }
 }
 
@@ -109,31 +127,35 @@ impl Drop for Guard {
 /// A bad level, no journal although it was asked for, or a second call.
 pub fn init(format: Format, level: &str) -> Result<Guard, LoggingError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
-    let (format, layer, queue) = match format {
-        Format::Journal => journal_layer().map_err(LoggingError::Journal)?,
-        Format::Auto if connected_to_journal() => journal_layer().unwrap_or_else(|_| text_layer()),
-        Format::Auto | Format::Text => text_layer(),
-        Format::Json => (Format::Json, entry::Entries::new(lines::Json::new(io::stderr())), None),
+    let through = Through::default();
+    let (format, queue) = match format {
+        Format::Journal => (Format::Journal, journal_queue().map_err(LoggingError::Journal)?),
+        Format::Auto => match connected_to_journal().then(journal_queue) {
+            Some(Ok(queue)) => (Format::Journal, queue),
+            Some(Err(_)) | None => (Format::Text, text_queue(&through)?),
+        },
+        Format::Text => (Format::Text, text_queue(&through)?),
+        Format::Json => (Format::Json, lines_queue(Form::Json, &through)?),
     };
+    let layer = entry::Entries::new(queue.clone());
     let subscriber = Registry::default().with(filter).with(layer);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)?;
     LogTracer::builder().with_max_level(LevelFilter::current().as_log()).init().map_err(|_| LoggingError::Twice)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(Guard { format, queue, filter: handle })
+    Ok(Guard { format, queue, through, filter: handle })
 }
 
-type Chosen = (Format, entry::Entries, Option<journal::Queue>);
-
-fn journal_layer() -> io::Result<Chosen> {
+fn journal_queue() -> io::Result<Queue> {
     let journal = JournalLog::empty()?.with_syslog_identifier(IDENTIFIER.to_owned());
-    let queue = journal::Queue::start(move |entry| journal::send(&journal, entry))?;
-    Ok((Format::Journal, entry::Entries::new(queue.clone()), Some(queue)))
+    Queue::start(move |entry| journal::send(&journal, entry))
 }
 
-fn text_layer() -> Chosen {
-    let stderr = io::stderr();
-    let colour = stderr.is_terminal();
-    (Format::Text, entry::Entries::new(lines::Text::new(stderr, colour)), None)
+fn text_queue(through: &Through) -> Result<Queue, LoggingError> {
+    lines_queue(Form::Text { colour: io::stderr().is_terminal() }, through)
+}
+
+fn lines_queue(form: Form, through: &Through) -> Result<Queue, LoggingError> {
+    Queue::start(lines::writer(form, io::stderr(), through.clone())).map_err(LoggingError::Thread)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LoggingError> {

@@ -1,9 +1,17 @@
 //! The command `jimengd`: parse, run, turn the end into an exit code.
 
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use jimengd::cli::{self, Cli};
+
+/// How long the last words may take: nobody may be reading standard error.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -18,18 +26,32 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("jimengd: cannot start: {error}");
+            say(format!("jimengd: cannot start: {error}\n"));
             return ExitCode::from(cli::ExitCode::Software.code());
         }
     };
-    let ended = runtime.block_on(cli::execute(cli));
+    // Nothing is used after a panic but the runtime, which keeps its own order.
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli::execute(cli))));
     // Files that are being moved get there; everything else has ended by now.
     drop(runtime);
     match ended {
-        Ok(code) => ExitCode::from(code.code()),
-        Err(failure) => {
-            eprintln!("jimengd: {:#}", failure.error);
+        Ok(Ok(code)) => ExitCode::from(code.code()),
+        Ok(Err(failure)) => {
+            say(format!("jimengd: {:#}\n", failure.error));
             ExitCode::from(failure.code.code())
         }
+        // The panic has been told where it happened.
+        Err(_) => ExitCode::from(cli::ExitCode::Software.code()),
     }
+}
+
+/// Says `text` on standard error, if somebody takes it.
+fn say(text: String) {
+    let (done, said) = mpsc::channel();
+    thread::spawn(move || {
+        // There is no place left to complain.
+        drop(std::io::stderr().write_all(text.as_bytes()));
+        let _ = done.send(());
+    });
+    let _ = said.recv_timeout(LAST_WORDS_MAX);
 }

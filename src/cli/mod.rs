@@ -181,8 +181,8 @@ pub fn stop_on_signals() -> std::io::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
             }
             if told.is_cancelled() {
-                tracing::warn!("told to stop a second time: ending at once; the next start goes on from here");
-                // Nothing is saved by unwinding: whatever moment this is, recovery knows it.
+                // Nothing is said, for nothing may wait here; and nothing is saved by unwinding: whatever moment this
+                // is, recovery knows it.
                 std::process::exit(ENDED_BY_SIGNAL);
             }
             told.cancel();

@@ -1,12 +1,13 @@
 //! `jimengd run`: the daemon.
 
+use std::sync::Arc;
+
 use clap::Args;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::progress::Display;
-use super::{ConfigArgs, ExitCode, Failure, environment, stop_on_signals};
+use super::{ConfigArgs, ExitCode, Failure, environment, progress, stop_on_signals};
 use crate::api::{self, Client};
 use crate::config::{self, Config, Effective, LogFormat};
 use crate::daemon::{self, Controls, DaemonError, Options, Outcome, Reload};
@@ -24,8 +25,8 @@ pub(super) const LONG_ABOUT: &str = "Run the daemon: watch the inbox, submit eac
      SIGTERM or SIGINT: stop; what is running goes on at the next start. SIGHUP: read configuration and token \
      again. The token comes from api.token_file, else the systemd credential `api-token`, else JIMENGD_API_TOKEN.\n\n\
      Exit codes: 0 told to stop; 64 wrong usage; 74 a file or the ledger cannot be used; 75 another daemon runs on \
-     this root; 77 no token; 78 the configuration or the set-up is wrong. With --once also: 65 some pair failed; 69 \
-     the account or the gateway held the rest back.";
+     this root; 77 no token; 78 the configuration or the set-up is wrong. With --once also: 0 nothing is \
+     left to do, or told to stop before that; 65 some pair failed; 69 the account or the gateway held the rest back.";
 
 /// Arguments of `jimengd run`.
 #[derive(Clone, Debug, Args)]
@@ -47,24 +48,28 @@ pub async fn run(args: Run) -> Result<ExitCode, Failure> {
     let config = effective.config.clone();
     let log =
         logging::init(format(&config), &config.log.level).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let log = Arc::new(log);
     tell_start(&effective);
     let client = client(&config)?;
     let stop = stop_on_signals().map_err(|error| Failure::new(ExitCode::Software, error))?;
     let (reloads, waiting) = mpsc::channel(RELOADS_WAITING);
-    forward_reloads(args.config.clone(), reloads, log).map_err(|error| Failure::new(ExitCode::Software, error))?;
+    forward_reloads(args.config.clone(), reloads, Arc::clone(&log))
+        .map_err(|error| Failure::new(ExitCode::Software, error))?;
     let (observer, display) = if args.once {
         let (sender, receiver) = mpsc::channel(PROGRESS_WAITING);
-        (Some(sender), Some(tokio::spawn(Display::new().show(receiver))))
+        (Some(sender), Some(progress::show(receiver, Arc::clone(&log))))
     } else {
         (None, None)
     };
     let options = Options { once: args.once, observer };
     let ended = daemon::run(config, client, options, Controls { stop, reloads: waiting }).await;
-    if let Some(display) = display {
+    let shown = match display {
         // It ends with the daemon's end of the channel.
-        drop(display.await);
-    }
+        Some(display) => display.await.unwrap_or_else(|error| Err(Failure::new(ExitCode::Software, error))),
+        None => Ok(()),
+    };
     let outcome = ended.map_err(|error| Failure { code: code_of(&error), error: error.into() })?;
+    shown?;
     Ok(if args.once { once_code(outcome) } else { ExitCode::Ok })
 }
 
@@ -140,9 +145,9 @@ fn format(config: &Config) -> Format {
     }
 }
 
-/// Reads configuration and token anew at each SIGHUP, and hands them, or the reason why not, to the daemon. Holds the log's
-/// guard, for the level can change with a reload; it is let go when the daemon ends.
-fn forward_reloads(args: ConfigArgs, reloads: mpsc::Sender<Reload>, log: logging::Guard) -> std::io::Result<()> {
+/// Reads configuration and token anew at each SIGHUP, and hands them, or the reason why not, to the daemon. Changes the
+/// level of the log with them. Ends when the daemon does.
+fn forward_reloads(args: ConfigArgs, reloads: mpsc::Sender<Reload>, log: Arc<logging::Guard>) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         loop {

@@ -1,58 +1,68 @@
 //! Lines on standard error: for people, and as JSON for programs.
 //!
-//! A line is written at once and whole. Control characters are escaped in both forms, so that a file's name can neither forge a
-//! line nor command a terminal. A line that cannot be written is lost: there is no place left to complain.
+//! A line is written whole. Control characters are escaped in both forms, so that a file's name can neither forge a line nor
+//! command a terminal. While a display owns the terminal, lines go through it, so that neither writes over the other.
 
-use std::fmt::Write as _;
-use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::ser::{SerializeMap, Serializer};
 use tracing::Level;
 
-use super::entry::{Entry, Sink, Value};
+use super::entry::{Entry, Value};
 
-/// Readable lines: time, level, message, then fields as `key=value`.
-pub(super) struct Text<W> {
-    out: Mutex<W>,
-    colour: bool,
+/// How a line is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// Readable: time, level, message, then fields as `key=value`.
+    Text {
+        /// Whether the level has a colour.
+        colour: bool,
+    },
+    /// An object: `time`, `level`, `message`, then the fields beside them, then `target` and `span`.
+    Json,
 }
 
-impl<W> Text<W> {
-    pub(super) fn new(out: W, colour: bool) -> Self {
-        Self { out: Mutex::new(out), colour }
+type Print = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
+
+/// Who prints lines in our place, if somebody does. All clones are one.
+#[derive(Clone, Default)]
+pub(super) struct Through(Arc<Mutex<Option<Print>>>);
+
+impl Through {
+    pub(super) fn set(&self, print: Option<Print>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = print;
+    }
+
+    /// Not called under the lock: it may be stuck, and must not keep others from replacing it.
+    fn get(&self) -> Option<Print> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl<W: Write + Send + 'static> Sink for Text<W> {
-    fn write(&self, entry: Entry) {
-        write_line(&self.out, text(&entry, self.colour).as_bytes());
+impl fmt::Debug for Through {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Through").field(&self.get().is_some()).finish()
     }
 }
 
-/// JSON lines: `time`, `level`, `message`, then the fields beside them, then `target` and `span`.
-pub(super) struct Json<W> {
-    out: Mutex<W>,
-}
-
-impl<W> Json<W> {
-    pub(super) fn new(out: W) -> Self {
-        Self { out: Mutex::new(out) }
-    }
-}
-
-impl<W: Write + Send + 'static> Sink for Json<W> {
-    fn write(&self, entry: Entry) {
-        // A map of texts and numbers can always be written.
-        if let Ok(line) = json(&entry) {
-            write_line(&self.out, &line);
+/// Writes each entry as a line to `out`, or through who prints in its place.
+pub(super) fn writer(form: Form, mut out: impl Write, through: Through) -> impl FnMut(&Entry) -> io::Result<()> {
+    move |entry| {
+        let mut line = match form {
+            Form::Text { colour } => text(entry, colour),
+            Form::Json => json(entry)?,
+        };
+        match through.get() {
+            Some(print) => print(&line),
+            None => {
+                line.push('\n');
+                out.write_all(line.as_bytes())?;
+                out.flush()
+            }
         }
     }
-}
-
-fn write_line(out: &Mutex<impl Write>, line: &[u8]) {
-    let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = out.write_all(line).and_then(|()| out.flush());
 }
 
 fn text(entry: &Entry, colour: bool) -> String {
@@ -74,7 +84,6 @@ fn text(entry: &Entry, colour: bool) -> String {
     if entry.level > Level::INFO {
         let _ = write!(line, " target={}", entry.target);
     }
-    line.push('\n');
     line
 }
 
@@ -97,7 +106,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn json(entry: &Entry) -> serde_json::Result<Vec<u8>> {
+fn json(entry: &Entry) -> io::Result<String> {
     let mut line = Vec::new();
     let mut serializer = serde_json::Serializer::new(&mut line);
     let mut map = serializer.serialize_map(None)?;
@@ -118,18 +127,12 @@ fn json(entry: &Entry) -> serde_json::Result<Vec<u8>> {
         map.serialize_entry("span", &entry.span)?;
     }
     map.end()?;
-    line.push(b'\n');
-    Ok(line)
+    String::from_utf8(line).map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Arc;
-
-    use tracing_subscriber::layer::SubscriberExt;
-
-    use super::super::entry::Entries;
+    use super::super::entry::tests::entries;
     use super::*;
 
     #[derive(Clone, Default)]
@@ -146,12 +149,18 @@ mod tests {
         }
     }
 
-    fn written(sink: impl FnOnce(Shared) -> Entries, code: impl FnOnce()) -> String {
+    const PLAIN: Form = Form::Text { colour: false };
+
+    fn written_through(form: Form, through: Through, code: impl FnOnce()) -> String {
         let shared = Shared::default();
-        let subscriber = tracing_subscriber::registry().with(sink(shared.clone()));
-        tracing::subscriber::with_default(subscriber, code);
+        let mut write = writer(form, shared.clone(), through);
+        entries(code).iter().for_each(|entry| write(entry).unwrap());
         let bytes = shared.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    fn written(form: Form, code: impl FnOnce()) -> String {
+        written_through(form, Through::default(), code)
     }
 
     fn delivery() {
@@ -162,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_line_of_text_reads_as_time_level_message_fields() {
-        let line = written(|out| Entries::new(Text::new(out, false)), delivery);
+        let line = written(PLAIN, delivery);
         let (time, rest) = line.split_once(' ').unwrap();
         assert_eq!(rest, " INFO delivered pair=\"shoes/red 1\" business_code=10000 duration_ms=1.5 job_id=j1\n");
         assert!(time.parse::<jiff::Timestamp>().is_ok() && time.len() == "2026-11-22T07:00:00.000Z".len(), "{time}");
@@ -170,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_line_of_json_holds_the_fields_beside_the_message() {
-        let line = written(|out| Entries::new(Json::new(out)), delivery);
+        let line = written(Form::Json, delivery);
         assert_eq!(line.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["level"], "info");
@@ -185,17 +194,32 @@ mod tests {
     #[test]
     fn a_file_name_can_neither_forge_a_line_nor_command_a_terminal() {
         let code = || tracing::info!(pair = "a\nERROR forged", "took \x1b[31mb\nc");
-        let line = written(|out| Entries::new(Text::new(out, false)), code);
+        let line = written(PLAIN, code);
         assert_eq!(line.lines().count(), 1, "{line}");
         assert!(!line.contains('\x1b'), "{line}");
         assert!(line.contains("took \\u{1b}[31mb\\nc pair=\"a\\nERROR forged\""), "{line}");
-        assert_eq!(written(|out| Entries::new(Json::new(out)), code).lines().count(), 1);
+        assert_eq!(written(Form::Json, code).lines().count(), 1);
     }
 
     #[test]
     fn colour_is_for_terminals_alone() {
-        let plain = written(|out| Entries::new(Text::new(out, false)), delivery);
-        let coloured = written(|out| Entries::new(Text::new(out, true)), delivery);
+        let plain = written(PLAIN, delivery);
+        let coloured = written(Form::Text { colour: true }, delivery);
         assert!(!plain.contains('\x1b') && coloured.contains("\x1b[32m INFO\x1b[0m"), "{coloured}");
+    }
+
+    #[test]
+    fn while_somebody_prints_in_our_place_nothing_is_written_beside() {
+        let printed = Arc::new(Mutex::new(Vec::new()));
+        let (through, sink) = (Through::default(), Arc::clone(&printed));
+        through.set(Some(Arc::new(move |line| {
+            sink.lock().unwrap().push(line.to_owned());
+            Ok(())
+        })));
+        assert_eq!(written_through(PLAIN, through.clone(), delivery), "");
+        assert!(printed.lock().unwrap()[0].ends_with("job_id=j1"), "{printed:?}");
+        through.set(None);
+        assert!(written_through(PLAIN, through, delivery).ends_with("job_id=j1\n"));
+        assert_eq!(printed.lock().unwrap().len(), 1);
     }
 }

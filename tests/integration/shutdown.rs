@@ -1,8 +1,13 @@
 //! Told to stop: what was not sent goes back, what was sent is remembered, and nothing is in doubt.
 
-use std::time::Duration;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use jimengd::simulator::{Script, Settings};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::rig::{Rig, faulty_vendor, patient_vendor, pictures, sidecar, vendor};
 
@@ -92,4 +97,41 @@ async fn tasks_that_run_go_on_at_the_next_start() {
     assert_eq!(rig.run_once().await.delivered, 1);
     rig.assert_all_is_well();
     assert_eq!(rig.vendor().paid(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standard_error_that_nobody_reads_holds_nothing_up() {
+    for form in ["text", "json"] {
+        let rig = Rig::new(vendor(), &format!("log: {{level: trace, format: {form}}}"));
+        let (_unread, mut full) = std::io::pipe().unwrap();
+        let flags = fcntl_getfl(&full).unwrap();
+        fcntl_setfl(&full, flags | OFlags::NONBLOCK).unwrap();
+        while full.write(&[b'x'; 4096]).is_ok() {}
+        fcntl_setfl(&full, flags).unwrap();
+        let config = rig.config_file();
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_jimengd"))
+            .args(["run", "--config", config.to_str().unwrap()])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(full)
+            .spawn()
+            .unwrap();
+        rig.drop_pair("cat", "A cat");
+        rig.until_ended(1, 0).await;
+        kill_process(Pid::from_child(&daemon), Signal::TERM).unwrap();
+        let told = Instant::now();
+        let ended = loop {
+            match daemon.try_wait().unwrap() {
+                Some(ended) => break ended,
+                None if told.elapsed() > Duration::from_secs(6) => {
+                    daemon.kill().unwrap();
+                    break daemon.wait().unwrap();
+                }
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        assert_eq!((ended.code(), ended.signal()), (Some(0), None), "{form}");
+        rig.assert_all_is_well();
+    }
 }

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
-use super::progress::Display;
-use super::{ExitCode, Failure, run, stop_on_signals};
+use super::{ExitCode, Failure, print, progress, run, stop_on_signals};
 use crate::api::Client;
-use crate::config::{self, Overrides};
+use crate::config::{self, Config, Overrides};
 use crate::daemon::{self, Controls, Options, Outcome};
 use crate::job::AspectRatio;
 use crate::logging::{self, Format};
@@ -48,7 +48,7 @@ const PROGRESS_WAITING: usize = 4096;
 pub(super) const LONG_ABOUT: &str = "Show the whole thing on this machine: the simulator plays the API, the daemon does its work, both in one \
      process over a real socket. It needs no token, speaks to 127.0.0.1 only, and nothing is paid.\n\n\
      The folder is made anew each time; one that the demo did not make is left alone. Exit codes: 0 if all went as \
-     the demo says it must; 70 if not.";
+     the demo says it must, or it was told to stop; 70 if not; 74 its words cannot be printed.";
 
 /// Arguments of `jimengd demo`.
 #[derive(Clone, Debug, Args)]
@@ -74,11 +74,42 @@ fn pairs(text: &str) -> Result<usize, String> {
 /// The folder is not the demo's, or something did not go as it must.
 pub async fn run(args: Demo) -> Result<ExitCode, Failure> {
     let log = logging::init(Format::Text, "warn").map_err(|error| Failure::new(ExitCode::Software, error))?;
-    let dir = make_anew(&args.dir).map_err(|error| Failure::new(ExitCode::Config, error))?;
-    let shown = play(&dir, args.pairs).await.map_err(|error| Failure::new(ExitCode::Software, error))?;
-    drop(log);
-    println!("{shown}");
+    let real = make_anew(&args.dir).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let place = Place { given: args.dir, real };
+    let stage = Stage::set(&place, args.pairs).map_err(software)?;
+    print(&format!(
+        "The simulator plays the API at {}; nothing leaves this machine.\n{} pairs lie in {}; the daemon starts.\n\n",
+        stage.simulator.base_url(),
+        args.pairs,
+        place.shown(&stage.config.folders.inbox).display()
+    ))?;
+    print(&play(stage, &place, args.pairs, Arc::new(log)).await?)?;
     Ok(ExitCode::Ok)
+}
+
+fn software(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(ExitCode::Software, error)
+}
+
+/// The demo's folder.
+struct Place {
+    /// As the user named it.
+    given: PathBuf,
+    /// As the daemon needs it.
+    real: PathBuf,
+}
+
+impl Place {
+    /// What lies in the folder, as the user would name it.
+    fn shown(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.real).map_or_else(|_| path.to_owned(), |rest| self.given.join(rest))
+    }
+}
+
+/// Everything before the daemon starts.
+struct Stage {
+    simulator: Simulator,
+    config: Config,
 }
 
 /// One pair that the demo drops.
@@ -88,38 +119,45 @@ struct Pair {
     sidecar: String,
 }
 
-async fn play(dir: &Path, count: usize) -> anyhow::Result<String> {
-    let simulator = Simulator::start(simulator::Settings {
-        token: Some(TOKEN.to_owned()),
-        seed: 1,
-        task_seconds: TASK_SECONDS,
-        concurrency: Some(CONCURRENCY),
-        ..simulator::Settings::default()
-    })
-    .context("cannot start the simulator")?;
-    println!("The simulator plays the API at {}; nothing leaves this machine.", simulator.base_url());
-    let file = dir.join("jimengd.yaml");
-    std::fs::write(&file, settings(dir, &simulator.base_url()))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    let config = config::load(Some(&file), std::iter::empty(), &Overrides::default())?.config;
-    let pairs = pairs_to_drop(count);
-    let inbox = config.folders.inbox.clone();
-    drop_pairs(&inbox, &pairs)?;
-    println!("{} pairs lie in {}; the daemon starts.\n", pairs.len(), inbox.display());
+impl Stage {
+    fn set(place: &Place, count: usize) -> anyhow::Result<Self> {
+        let simulator = Simulator::start(simulator::Settings {
+            token: Some(TOKEN.to_owned()),
+            seed: 1,
+            task_seconds: TASK_SECONDS,
+            concurrency: Some(CONCURRENCY),
+            ..simulator::Settings::default()
+        })
+        .context("cannot start the simulator")?;
+        let file = place.real.join("jimengd.yaml");
+        std::fs::write(&file, settings(&place.real, &simulator.base_url()))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        let config = config::load(Some(&file), std::iter::empty(), &Overrides::default())?.config;
+        drop_pairs(&config.folders.inbox, &pairs_to_drop(count))?;
+        Ok(Self { simulator, config })
+    }
+}
 
-    let stop = stop_on_signals()?;
+/// Runs the daemon and looks at what came of it; what there is to say.
+async fn play(stage: Stage, place: &Place, count: usize, log: Arc<logging::Guard>) -> Result<String, Failure> {
+    let Stage { simulator, config } = stage;
+    let stop = stop_on_signals().map_err(software)?;
     let (observer, progress) = mpsc::channel(PROGRESS_WAITING);
-    let display = tokio::spawn(Display::new().show(progress));
+    let display = progress::show(progress, log);
     // Nothing is reloaded, but the channel must stay open.
     let (_reloads, waiting) = mpsc::channel(1);
-    let client = Client::new(run::api_settings(&config, SecretString::from(TOKEN)))?;
+    let client = Client::new(run::api_settings(&config, SecretString::from(TOKEN))).map_err(software)?;
     let options = Options { once: true, observer: Some(observer) };
     let folders = config.folders.clone();
-    let outcome = daemon::run(config, client, options, Controls { stop: stop.clone(), reloads: waiting }).await?;
-    display.await.context("the display failed")?;
-    ensure!(!stop.is_cancelled(), "stopped before it was finished; what was done lies in {}", dir.display());
-    let told = check(&folders, &simulator, outcome, count)
-        .with_context(|| format!("the demo did not go as it must; look into {}", dir.display()))?;
+    let ended = daemon::run(config, client, options, Controls { stop: stop.clone(), reloads: waiting }).await;
+    display.await.map_err(software)??;
+    let outcome = ended.map_err(software)?;
+    if stop.is_cancelled() {
+        return Ok("\nstopped; nothing was paid\n".to_owned());
+    }
+    let told = check(&folders, &simulator, outcome, count, place)
+        .with_context(|| format!("the demo did not go as it must; look into {}", place.given.display()))
+        .map_err(software)?;
     simulator.shutdown().await;
     Ok(told)
 }
@@ -186,7 +224,13 @@ fn drop_pairs(inbox: &Path, pairs: &[Pair]) -> anyhow::Result<()> {
 }
 
 /// Looks at the folders and the simulator; says what is there, or what is not as it must be.
-fn check(folders: &config::Folders, simulator: &Simulator, outcome: Outcome, count: usize) -> anyhow::Result<String> {
+fn check(
+    folders: &config::Folders,
+    simulator: &Simulator,
+    outcome: Outcome,
+    count: usize,
+    place: &Place,
+) -> anyhow::Result<String> {
     let receipts: Vec<Document> = documents(&folders.outbox, ".receipt.yaml")?;
     let reports: Vec<Document> = documents(&folders.error, ".error.yaml")?;
     let expected = count - 2;
@@ -230,7 +274,7 @@ fn check(folders: &config::Folders, simulator: &Simulator, outcome: Outcome, cou
     let violations = simulator.violations();
     ensure!(violations.is_empty(), "the simulator objects: {violations:?}");
 
-    let line = |what: &str, path: &Path| format!("  {what:<44} {}\n", path.display());
+    let line = |what: &str, path: &Path| format!("  {what:<44} {}\n", place.shown(path).display());
     let mut told = format!(
         "\nAll went as it must: {expected} videos, 2 refusals, {paid} submissions accepted and paid (by nobody).\n\n"
     );
