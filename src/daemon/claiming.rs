@@ -11,11 +11,10 @@ use jiff::Timestamp;
 
 use super::intake::{Bad, BadReason, PairVerdict, ReadyPair};
 use super::shells::{Shells, StepError, blocking};
-use super::step::{condemned, draw_seed};
+use super::step::{condemned, draw_seed, recorded};
 use crate::job::plan::age;
 use crate::job::state::{Event, Input, InputFile, State};
 use crate::job::{Failure, Job, JobId, Problem, Reason, Task};
-use crate::ledger::Reader;
 use crate::spool::claim::{Claim, Claimed};
 use crate::spool::durable::{FileError, Trouble};
 use crate::spool::finish::Earlier;
@@ -67,11 +66,8 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Optio
             Ok(None)
         }
         Err(error) => {
-            // The row may be there or not: only without one do the files go back now, else recovery decides.
-            let path = shells.ledger_path.clone();
-            let known =
-                blocking(move || Reader::open(&path).ok().flatten().and_then(|reader| reader.job(id).ok().flatten()));
-            if known.await.is_none() {
+            // Only without a row do the files go back now; else, or if nobody can tell, recovery decides.
+            if let Ok(None) = recorded(shells, id).await {
                 put_back(shells, id).await?;
             }
             Err(error)
@@ -98,7 +94,7 @@ async fn take_in(shells: &Shells, pair: &ReadyPair, id: JobId) -> Result<Option<
             let event = condemned(shells, &job, failure).await?;
             shells.insert(job.on(event, Timestamp::now())?).await?
         }
-        None => match resumable(shells, &job, earlier.as_ref()).await {
+        None => match resumable(shells, &job, earlier.as_ref()).await? {
             Some((task, attempts)) => {
                 tracing::info!(
                     job_id = %id, pair = %job.pair, task_id = %task.task_id,
@@ -227,14 +223,15 @@ fn bad_failure(bad: &Bad, found: Option<Complaints>, pair: &ReadyPair) -> Failur
 }
 
 /// The task of the earlier job, with its attempts, if this pair is that one unedited and the API may still have the task.
-async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Option<(Task, u32)> {
-    let id = earlier?.job;
-    let path = shells.ledger_path.clone();
-    let found = blocking(move || Reader::open(&path).ok().flatten().and_then(|reader| reader.job(id).ok().flatten()));
-    let before = found.await?;
+async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Result<Option<(Task, u32)>, StepError> {
+    let Some(id) = earlier.map(|earlier| earlier.job) else { return Ok(None) };
+    let before = recorded(shells, id).await?;
+    let Some(before) = before else { return Ok(None) };
     // A quick user sees the report before its record is made: failing is as good as failed here.
-    let (State::Failing { failure, .. } | State::Failed { failure }) = &before.state else { return None };
-    let Failure { reason, task: Some(task), .. } = failure else { return None };
+    let (State::Failing { failure, .. } | State::Failed { failure }) = &before.state else {
+        return Ok(None);
+    };
+    let Failure { reason, task: Some(task), .. } = failure else { return Ok(None) };
     let ended_there = match reason {
         // The API itself has ended it.
         Reason::Business(_) | Reason::TaskGone => true,
@@ -255,7 +252,7 @@ async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Opt
     };
     let unedited = hashes(&before) == hashes(job);
     let alive = age(task, Timestamp::now()) < TASK_LIFE;
-    (!ended_there && unedited && alive).then(|| (task.clone(), before.attempts))
+    Ok((!ended_there && unedited && alive).then(|| (task.clone(), before.attempts)))
 }
 
 /// What makes a pair of a note in `work/`: for recovery, where the inbox has nothing to say any more.

@@ -133,6 +133,8 @@ struct Daemon {
     moving: JoinSet<Ended>,
     /// Which job a task works for, so that a panic can be told.
     working: HashMap<Id, JobId>,
+    /// Pairs that are being claimed, so that a panic gives them back.
+    claiming: HashMap<JobId, intake::ReadyPair>,
     /// Pairs that are claimed to be rejected.
     rejecting: HashSet<JobId>,
     controls: Controls,
@@ -145,7 +147,6 @@ struct Daemon {
     prune_at: Instant,
     pulse_at: Option<Instant>,
     pulsing: bool,
-    ledger_failed: bool,
 }
 
 /// What a task of ours ended with.

@@ -112,6 +112,12 @@ impl Pauses {
         self.pauses.values().all(|pause| pause.probe_at.is_some_and(|at| at <= now))
     }
 
+    /// Whether a pair may be moved to `error/` at `now`: files can be written, or it is time to try whether they can.
+    pub fn admit_move(&self, now: Instant) -> bool {
+        let refuses = |reason| self.pauses.get(&reason).is_some_and(|pause| pause.probe_at.is_some_and(|at| at > now));
+        !refuses(PauseReason::DiskFull) && !refuses(PauseReason::ReadOnly) && !self.has(PauseReason::LedgerUnwritable)
+    }
+
     /// When the next probe is due.
     pub fn next_probe(&self) -> Option<Instant> {
         self.pauses.values().filter_map(|pause| pause.probe_at).min()
@@ -150,6 +156,8 @@ impl Pauses {
         let is_new = !self.has(reason);
         let pause = self.entry(reason, message);
         pause.until = until;
+        // Its cause is looked at, not tried out.
+        pause.probe_at = None;
         if is_new {
             tracing::warn!(reason = reason.label(), "paused: {}; {}", pause.message, reason.advice());
         }
@@ -166,8 +174,9 @@ impl Pauses {
     /// The API has answered a call as it should.
     pub fn answered(&mut self, by: Call) {
         for reason in [PauseReason::Account, PauseReason::Gateway] {
+            // What refuses submissions is not mended by a poll that goes well.
             let mended = self.pauses.get(&reason).is_some_and(|pause| match (pause.raised_by, by) {
-                (Some(Call::Submit), Call::Poll) => reason == PauseReason::Gateway,
+                (Some(Call::Submit), Call::Poll) => false,
                 (Some(Call::Submit | Call::Poll) | None, Call::Submit) | (Some(Call::Poll) | None, Call::Poll) => true,
             });
             if mended {

@@ -14,11 +14,18 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::claiming::{self, judge_claimed, new_job};
+use super::claiming::{self, Judged, judge_claimed, new_job};
 use super::shells::{Shells, StepError, blocking};
+use super::step::recorded;
 use crate::job::state::State;
 use crate::job::{Job, JobId};
 use crate::ledger::Change;
+
+/// Higher than any number: without a witness anything may have been sent.
+const NO_WITNESS: u32 = u32::MAX;
+
+/// A claimed pair that somebody still changes is judged so often before recovery gives up.
+const JUDGED_MAX: u32 = 20;
 
 /// What the last run left behind.
 #[derive(Debug)]
@@ -41,7 +48,7 @@ pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Vec<Job>, St
     let witnessed = |id: JobId| match &intents {
         Some(intents) => intents.get(&id).copied().unwrap_or(0),
         // Without a witness anything may have been sent.
-        None => u32::MAX,
+        None => NO_WITNESS,
     };
     let mut jobs = Vec::with_capacity(live.len());
     for job in live {
@@ -55,19 +62,30 @@ pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Vec<Job>, St
 
 /// A job of the ledger: where does it really stand?
 async fn reconcile(shells: &Shells, job: Job, witnessed: &impl Fn(JobId) -> u32) -> Result<Option<Job>, StepError> {
-    match &job.state {
-        State::Queued { .. } if witnessed(job.id) > job.sends => {
-            // The ledger is older than the witness, or there is none: it may have been sent once more than the ledger knows.
-            let why = "work/.intents does not confirm the ledger: the request may have been sent";
-            let job = Job { sends: job.sends.max(1), state: State::Submitting, ..job };
-            let next = job.on(claiming::in_doubt(why), Timestamp::now())?;
-            shells.ledger.write(vec![Change::Update(Box::new(next.clone()))]).await?;
-            Ok(Some(next))
+    let number = witnessed(job.id);
+    let may_be_sent_again = match &job.state {
+        State::Queued { .. } => true,
+        // These know what came of the last request that the ledger knows of; the witness may know of a later one.
+        State::Submitting | State::Submitted { .. } | State::Ready { .. } | State::InDoubt { .. } => {
+            number != NO_WITNESS
         }
+        State::Fetched { .. } | State::Delivered { .. } | State::Failing { .. } | State::Failed { .. } => false,
+    };
+    if may_be_sent_again && number > job.sends {
+        // The ledger is older than the witness, or there is none: it may have been sent once more than the ledger knows.
+        let why = "work/.intents does not confirm the ledger: the request may have been sent";
+        let sends = if number == NO_WITNESS { job.sends.max(1) } else { number };
+        let job = Job { sends, state: State::Submitting, ..job };
+        let next = job.on(claiming::in_doubt(why), Timestamp::now())?;
+        shells.ledger.write(vec![Change::Update(Box::new(next.clone()))]).await?;
+        return Ok(Some(next));
+    }
+    match &job.state {
         State::Queued { .. } if job.attempts == 0 && !is_whole(shells, &job).await? => {
             // Its release was cut off: the rest goes back, too.
-            let (spool, id) = (shells.spool.clone(), job.id);
-            blocking(move || spool.put_back(id)).await?;
+            if !put_back(shells, job.id).await {
+                return Ok(None);
+            }
             shells.ledger.write(vec![Change::Delete(job.id)]).await?;
             tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
             Ok(None)
@@ -93,12 +111,7 @@ async fn is_whole(shells: &Shells, job: &Job) -> Result<bool, StepError> {
 
 /// A folder in `work/` that no live row belongs to.
 async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Option<Job>, StepError> {
-    let path = shells.ledger_path.clone();
-    let ended = blocking(move || {
-        let reader = crate::ledger::Reader::open(&path).ok().flatten()?;
-        reader.job(id).ok().flatten()
-    })
-    .await;
+    let ended = recorded(shells, id).await?;
     let spool = shells.spool.clone();
     if ended.is_some() {
         // It has ended; only its empty folder was left.
@@ -116,19 +129,48 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
     };
     if witnessed == 0 {
         tracing::info!(job_id = %id, pair = %note.pair, "{}: its claim was cut off; it goes back to the inbox", note.pair);
-        blocking(move || spool.put_back(id)).await?;
+        put_back(shells, id).await;
+        return Ok(None);
+    }
+    let files = {
+        let spool = spool.clone();
+        blocking(move || spool.open_claimed(id)).await?
+    };
+    if files.0.is_none() && files.1.is_none() {
+        blocking(move || spool.clear_work(id)).await?;
         return Ok(None);
     }
     let pair = claiming::pair_of(&note);
-    let Some(judged) = judge_claimed(shells, id).await? else {
-        blocking(move || spool.put_back(id)).await?;
-        return Ok(None);
-    };
+    let judged = judge_until_still(shells, id).await?;
     tracing::warn!(job_id = %id, pair = %pair.name, "{}: work/ has a job that the ledger does not know; it may have been paid", pair.name);
     let (job, _) = new_job(&pair, id, &judged, None);
-    let sends = if witnessed == u32::MAX { 1 } else { witnessed };
+    let sends = if witnessed == NO_WITNESS { 1 } else { witnessed };
     let job = Job { sends, state: State::Submitting, ..job };
     let why = "the ledger does not know this job, and it may have been sent";
     let job = job.on(claiming::in_doubt(why), Timestamp::now())?;
     Ok(Some(shells.insert(job).await?))
+}
+
+/// What may have been paid never goes back to the inbox by itself, so it is judged until nobody changes it any more.
+async fn judge_until_still(shells: &Shells, id: JobId) -> Result<Judged, StepError> {
+    for _ in 0..JUDGED_MAX {
+        if let Some(judged) = judge_claimed(shells, id).await? {
+            return Ok(judged);
+        }
+    }
+    Err(StepError::Bug(format!("the files in {} are being changed by somebody", shells.spool.job_path(id).display())))
+}
+
+/// Puts a job's files back; where that cannot be done now they stay in `work/` for the next start, and the daemon starts all the
+/// same: paid tasks wait for it.
+async fn put_back(shells: &Shells, id: JobId) -> bool {
+    let spool = shells.spool.clone();
+    match blocking(move || spool.put_back(id)).await {
+        Ok(()) => true,
+        Err(error) => {
+            let what = claiming::chain(&error);
+            tracing::warn!(job_id = %id, "a pair stays in work/ until the next start, for it cannot go back to the inbox: {what}");
+            false
+        }
+    }
 }

@@ -110,6 +110,11 @@ impl Writer {
         (changed && !self.writing).then_some(after.max(Some(self.written_at? + SNAPSHOT_EVERY))).flatten()
     }
 
+    /// What was said was not written: it is said again.
+    pub(super) fn forget(&mut self) {
+        self.said = None;
+    }
+
     /// The change was written, or could not be.
     pub(super) fn written(&mut self, now: Instant) {
         self.writing = false;

@@ -84,6 +84,7 @@ impl Daemon {
             sending: JoinSet::new(),
             moving: JoinSet::new(),
             working: HashMap::new(),
+            claiming: HashMap::new(),
             rejecting: HashSet::new(),
             controls,
             once: options.once,
@@ -95,7 +96,6 @@ impl Daemon {
             prune_at: now,
             pulse_at: systemd::watchdog_interval().map(|_| now),
             pulsing: false,
-            ledger_failed: false,
             config,
         })
     }

@@ -97,7 +97,7 @@ impl Daemon {
     }
 
     fn start_what_can_start(&mut self, now: Instant) {
-        self.start_rejections();
+        self.start_rejections(now);
         let pairs = self.intake.ready() > 0;
         if self.driver.wants_to_submit(pairs, now) && !self.has_room(now) {
             // The answer wakes the loop.
@@ -125,6 +125,7 @@ impl Daemon {
                     self.driver.claim_failed(id);
                     return;
                 };
+                self.claiming.insert(id, pair.clone());
                 let handle = self.sending.spawn(async move {
                     let claiming = claiming::claim(shells.clone(), id, pair.clone()).await;
                     match claiming {
@@ -157,15 +158,16 @@ impl Daemon {
     }
 
     /// Pairs that were found bad need no slot of the account.
-    fn start_rejections(&mut self) {
-        let blocked = [PauseReason::DiskFull, PauseReason::ReadOnly, PauseReason::LedgerUnwritable]
-            .into_iter()
-            .any(|reason| self.driver.pauses.has(reason));
-        while !blocked && self.rejecting.len() < REJECTIONS_MAX {
+    fn start_rejections(&mut self, now: Instant) {
+        // While files refuse to move, one at a time tries whether they still do.
+        let refused = self.driver.pauses.has(PauseReason::ReadOnly) || self.driver.pauses.has(PauseReason::DiskFull);
+        let at_once = if refused { 1 } else { REJECTIONS_MAX };
+        while self.driver.pauses.admit_move(now) && self.rejecting.len() < at_once {
             let Some(pair) = self.intake.take_bad() else { break };
             let shells = self.shells.clone();
             let id = JobId::from_uuid(uuid::Uuid::now_v7());
             self.rejecting.insert(id);
+            self.claiming.insert(id, pair.clone());
             let handle = self.moving.spawn(async move {
                 let claiming = claiming::claim(shells, id, pair.clone()).await;
                 Ended::Refused(id, Box::new(pair), claiming)
@@ -184,19 +186,27 @@ impl Daemon {
                 {
                     tracing::error!(job_id = %id, "a bug: a step panicked; its job goes on at the next start");
                     self.driver.lost(id, now);
+                    if let Some(pair) = self.claiming.remove(&id) {
+                        self.intake.claim_ended(&pair, false);
+                    }
                     self.rejecting.remove(&id);
                 }
                 return;
             }
         };
-        self.working.remove(&task);
+        if let Some(id) = self.working.remove(&task) {
+            self.claiming.remove(&id);
+        }
         match ended {
             Ended::Claimed(id, pair, claiming, stepped) => self.claimed(id, &pair, claiming, stepped, now),
             Ended::Refused(id, pair, claiming) => {
                 self.rejecting.remove(&id);
                 self.intake.claim_ended(&pair, matches!(claiming, Claiming::Job(_)));
                 match claiming {
-                    Claiming::Job(job) => self.driver.adopt(*job, now),
+                    Claiming::Job(job) => {
+                        self.driver.disk_works();
+                        self.driver.adopt(*job, now);
+                    }
                     Claiming::Changed => {}
                     Claiming::Failed(trouble, message) => self.claim_trouble(trouble, message, now),
                 }
@@ -221,8 +231,10 @@ impl Daemon {
             }
             Ended::Written(result) => {
                 self.snapshot.written(now);
-                self.ledger_failed = result.is_err();
                 if let Err(error) = result {
+                    // It is said again, and what was learned with it.
+                    self.snapshot.forget();
+                    self.learned = None;
                     tracing::debug!("cannot write what the daemon says of itself: {error}");
                 }
             }
@@ -476,12 +488,16 @@ impl Daemon {
         let pauses = &self.driver.pauses;
         let refused = pauses.has(PauseReason::Account)
             || (pauses.has(PauseReason::Gateway) && pauses.failures(PauseReason::Gateway) >= ONCE_FAILURES_MAX);
-        if refused && self.driver.is_held_by_the_api() {
+        // Running tasks are awaited, but not for ever: the next run goes on with them.
+        let long_refused = pauses.failures(PauseReason::Account) >= ONCE_FAILURES_MAX
+            || pauses.failures(PauseReason::Gateway) >= ONCE_FAILURES_MAX;
+        if refused && (self.driver.is_held_by_the_api() || (long_refused && load.running == 0)) {
             self.outcome.held_by_the_api = true;
             return true;
         }
         let spent = pauses.has(PauseReason::Budget);
         let nothing_to_claim = self.intake.idle() || (spent && self.intake.settled());
-        load.jobs == 0 && load.running == 0 && nothing_to_claim
+        let nothing_to_do = load.jobs == 0 || (spent && self.driver.is_held_by_the_api());
+        nothing_to_do && load.running == 0 && nothing_to_claim
     }
 }

@@ -20,9 +20,6 @@ pub const PROBE: Backoff = Backoff { first: Duration::from_secs(60), longest: Du
 /// After a submission that certainly did not leave, and after a poll without an answer.
 pub const CONNECTION: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
-/// After a submission that the API throttled.
-pub const THROTTLED: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
-
 /// After a transfer that broke.
 pub const TRANSFER: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(30) };
 

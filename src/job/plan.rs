@@ -15,7 +15,8 @@ pub struct Policy {
     pub extra_attempts: u32,
     /// Whether a job in doubt is submitted again, which may pay twice, instead of being set aside.
     pub resubmit_in_doubt: bool,
-    /// When a task that the API does not finish is given up.
+    /// When a task that the API does not finish counts as overdue: it takes no slot, and any sign that the API has given it up is
+    /// believed.
     pub give_up_after: Duration,
 }
 

@@ -328,7 +328,8 @@ impl State {
     pub fn is_in_flight(&self) -> bool {
         match self {
             Self::Submitting => true,
-            Self::Submitted { finish, .. } => finish.is_none(),
+            // One that is asked about later is another account's.
+            Self::Submitted { finish, ask_at, .. } => finish.is_none() && ask_at.is_none(),
             Self::Queued { .. }
             | Self::Ready { .. }
             | Self::Fetched { .. }

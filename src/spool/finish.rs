@@ -59,6 +59,12 @@ impl Spool {
     /// The disk fails; the video must be fetched again.
     pub fn keep_part(&self, job: &Job) -> Result<(u64, u64), FileError> {
         let dir = self.outbox_dir(&job.pair)?;
+        let part = Self::part_name(job.id);
+        if !dir.holds(&part)? {
+            // Its folder was moved away, or a cleaner took it: what was fetched is not where it must be.
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(FileError { doing: "keep (somebody took it away)", path: dir.path_of(&part), source });
+        }
         dir.sync_file(&Self::part_name(job.id))?;
         dir.sync()?;
         dir.identity()

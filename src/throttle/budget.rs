@@ -44,6 +44,9 @@ impl<K: Ord + Copy> Budget<K> {
     /// # Errors
     /// The instant from which it may.
     pub fn room(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        if self.limits == Limits::default() {
+            return Ok(());
+        }
         self.forget(now);
         let hour = self.frees_at(self.limits.per_hour, HOUR, now);
         let day = self.frees_at(self.limits.per_day, DAY, now);
@@ -55,6 +58,7 @@ impl<K: Ord + Copy> Budget<K> {
 
     /// Reserves a submission.
     pub fn reserve(&mut self, intent: K, at: Timestamp) {
+        self.forget(at);
         self.reserved.insert((at, intent));
     }
 
@@ -84,7 +88,9 @@ impl<K: Ord + Copy> Budget<K> {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        self.reserved.retain(|(at, _)| now.duration_since(*at) < DAY);
+        while self.reserved.first().is_some_and(|(at, _)| now.duration_since(*at) >= DAY) {
+            self.reserved.pop_first();
+        }
     }
 }
 

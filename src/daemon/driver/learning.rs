@@ -36,8 +36,9 @@ impl Driver {
                 self.pauses.refuse(PauseReason::Gateway, Some(call), message, backoff::PROBE, now);
                 self.release_unsent();
             }
-            News::Unreachable(call, message) => {
-                self.pauses.refuse(PauseReason::Gateway, Some(call), message, backoff::CONNECTION, now);
+            News::Unreachable(_, message) => {
+                // Whatever gets through again shows that it can be reached.
+                self.pauses.refuse(PauseReason::Gateway, None, message, backoff::CONNECTION, now);
             }
             News::Took(duration) => self.durations.saw(duration),
             News::TransferFailed(message) => {

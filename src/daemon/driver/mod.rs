@@ -14,9 +14,9 @@ use super::pause::{PauseReason, Pauses};
 use super::step::{News, Stepped};
 use crate::api::Part;
 use crate::config::Config;
-use crate::job::plan::Step;
+use crate::job::plan::{self, Step};
 use crate::job::state::State;
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Reason};
 use crate::throttle::budget::{self, Budget};
 use crate::throttle::durations::{Durations, Starting};
 use crate::throttle::rate::Rate;
@@ -28,6 +28,9 @@ mod queues;
 mod tests;
 
 use learning::TRANSFER_WAIT_MAX;
+
+/// So many failures in a row to reach the API give what was claimed back to the inbox.
+const UNREACHABLE_MAX: u32 = 3;
 
 /// The driver.
 #[derive(Debug)]
@@ -68,6 +71,7 @@ struct Limits {
     uploads: usize,
     downloads: usize,
     starting: Starting,
+    give_up_after: Duration,
 }
 
 #[derive(Debug)]
@@ -79,6 +83,8 @@ struct Resting {
     failures: u32,
     /// When it came to want what it wants, for what must not wait too long.
     since: Instant,
+    /// Its files go back to the inbox; it is not submitted any more.
+    leaving: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -305,6 +311,7 @@ impl Driver {
     pub fn lost(&mut self, id: JobId, now: Instant) {
         self.running.end(id);
         self.resting.remove(&id);
+        self.failed_transfers.remove(&id);
         if self.flying.remove(&id) {
             self.doubtful.push(now + self.durations.median(&self.limits.starting));
         }
@@ -312,6 +319,7 @@ impl Driver {
 
     /// Takes in what came of a step (or of a claim that went on to its submission).
     pub fn absorb(&mut self, id: JobId, stepped: Stepped, failures: u32, now: Instant) {
+        let submitted = self.running.by_job.get(&id) == Some(&Running::Submit);
         let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
         let Stepped { job, news, part, failed, release } = stepped;
@@ -322,28 +330,37 @@ impl Driver {
         for news in news {
             self.learn(id, news, now);
         }
+        if submitted && let Some(job) = &job {
+            // A step that failed before its intent has spent nothing; the number after the last intent was never sent.
+            self.budget.give_back((id, job.sends + 1));
+        }
         let Some(job) = job else {
             self.resting.remove(&id);
             self.flying.remove(&id);
             return;
         };
-        if (release || self.stopping || self.pauses.by_the_api()) && may_be_released(&job) {
-            let unreachable_only =
-                !refused && self.pauses.has(PauseReason::Gateway) && self.pauses.failures(PauseReason::Gateway) < 3;
-            if release || self.stopping || !unreachable_only {
-                self.resting.insert(id, Resting { job, part: None, failures, since: now });
-                self.count_out(id);
-                self.waiting.insert(id);
-                self.moves.push_back((id, Move::Release));
-                return;
+        let failures = if failed { failures + 1 } else { 0 };
+        let was_leaving = self.resting.get(&id).is_some_and(|before| before.leaving);
+        if may_be_released(&job) && (release || self.stopping || was_leaving || self.holds_back(refused)) {
+            self.flying.remove(&id);
+            let wait = (failures > 0).then(|| queues::retry_wait(&job, failures));
+            self.resting.insert(id, Resting { job, part: None, failures, since: now, leaving: true });
+            match wait {
+                Some(wait) => self.due.push(Reverse((now + wait, id))),
+                None => self.queue(id),
             }
+            return;
         }
-        self.rest(job, part, if failed { failures + 1 } else { 0 }, now);
+        self.rest(job, part, failures, now);
     }
 
-    /// A job that is given back takes no slot.
-    fn count_out(&mut self, id: JobId) {
-        self.flying.remove(&id);
+    /// Whether the API refuses so that unsent pairs are their owners' again. A connection that cannot be had for a moment is no
+    /// reason yet.
+    fn holds_back(&self, refused: bool) -> bool {
+        let unreachable_only = !refused
+            && !self.pauses.has(PauseReason::Account)
+            && self.pauses.failures(PauseReason::Gateway) < UNREACHABLE_MAX;
+        self.pauses.by_the_api() && !unreachable_only
     }
 
     /// Failures in a row of a job that runs.
@@ -353,7 +370,10 @@ impl Driver {
 
     /// Keeps account of who takes a slot.
     fn count(&mut self, job: &Job, now: Instant) {
-        if job.state.is_in_flight() {
+        // What the API has not finished for so long takes no slot any more, or it would block the account for ever.
+        let overdue =
+            job.state.task().is_some_and(|task| plan::age(task, Timestamp::now()) > self.limits.give_up_after);
+        if job.state.is_in_flight() && !overdue {
             self.flying.insert(job.id);
             return;
         }
@@ -361,11 +381,16 @@ impl Driver {
             match &job.state {
                 // A task that may exist takes a slot for as long as tasks take.
                 State::InDoubt { .. } => self.doubtful.push(now + self.durations.median(&self.limits.starting)),
-                State::Ready { .. } | State::Failing { .. } | State::Submitted { .. } => self.window.freed(),
+                State::Failing { failure, .. } if failure.reason == Reason::InDoubt => {
+                    self.doubtful.push(now + self.durations.median(&self.limits.starting));
+                }
+                State::Failing { failure, .. } if failure.task.is_some() => self.window.freed(),
+                State::Ready { .. } | State::Submitted { .. } => self.window.freed(),
                 State::Queued { .. }
                 | State::Submitting
                 | State::Fetched { .. }
                 | State::Delivered { .. }
+                | State::Failing { .. }
                 | State::Failed { .. } => {}
             }
         }
@@ -381,6 +406,9 @@ impl Driver {
         self.submissions.clear();
         let leaving: HashSet<JobId> = self.moves.iter().map(|(id, _)| *id).collect();
         for id in unsent.into_iter().filter(|id| !leaving.contains(id)) {
+            if let Some(resting) = self.resting.get_mut(&id) {
+                resting.leaving = true;
+            }
             self.waiting.insert(id);
             self.moves.push_back((id, Move::Release));
         }
@@ -400,6 +428,7 @@ impl Limits {
             uploads: config.api.uploads.max(1),
             downloads: config.api.downloads.max(1),
             starting: Starting { first: config.poll.first, every: config.poll.every, slowest: config.poll.slowest },
+            give_up_after: config.tasks.give_up_after,
         }
     }
 }

@@ -27,14 +27,26 @@ impl Driver {
         let id = job.id;
         let next = plan::next_step(&job);
         let retry = (failures > 0).then(|| now + retry_wait(&job, failures));
+        if !matches!((&job.state, failures), (State::Ready { .. }, 1..)) {
+            // It has no transfer that fails; what else ails it stops nobody.
+            self.failed_transfers.remove(&id);
+        }
+        // What a poll has not changed is asked about again in its time, whatever made it ask at once before.
+        let unchanged = self.resting.get(&id).is_some_and(|before| before.job.state == job.state);
+        let least = match next {
+            Next::Now(Step::Poll) | Next::At(_, Step::Poll) if unchanged => {
+                let age = job.state.task().map(|task| plan::age(task, Timestamp::now()));
+                Some(now + self.durations.wait(age, &self.limits.starting, fastrand::f64()))
+            }
+            Next::Now(_) | Next::At(..) | Next::WhenLikely(_) | Next::Finished => None,
+        };
         let at = match next {
             Next::Finished => {
                 self.resting.remove(&id);
-                self.failed_transfers.remove(&id);
                 return;
             }
-            Next::Now(_) => retry,
-            Next::At(at, _) => Some(now + until(at)).max(retry),
+            Next::Now(_) => retry.max(least),
+            Next::At(at, _) => Some(now + until(at)).max(retry).max(least),
             Next::WhenLikely(_) => {
                 let asked = self.resting.get(&id).is_some_and(|before| before.job.state.task() == job.state.task());
                 let age = job.state.task().map(|task| plan::age(task, Timestamp::now()));
@@ -44,7 +56,7 @@ impl Driver {
                 Some(now + wait).max(retry)
             }
         };
-        self.resting.insert(id, Resting { job, part, failures, since: now });
+        self.resting.insert(id, Resting { job, part, failures, since: now, leaving: false });
         match at {
             Some(at) => self.due.push(Reverse((at, id))),
             None => self.queue(id),
@@ -52,9 +64,13 @@ impl Driver {
     }
 
     /// A job is due: to the queue of its next step.
-    fn queue(&mut self, id: JobId) {
+    pub(super) fn queue(&mut self, id: JobId) {
         let Some(resting) = self.resting.get(&id) else { return };
         if self.running.has(id) || !self.waiting.insert(id) {
+            return;
+        }
+        if resting.leaving {
+            self.moves.push_back((id, Move::Release));
             return;
         }
         match plan::next_step(&resting.job) {
@@ -167,7 +183,7 @@ impl Driver {
     }
 }
 
-fn retry_wait(job: &Job, failures: u32) -> Duration {
+pub(super) fn retry_wait(job: &Job, failures: u32) -> Duration {
     let backoff = match &job.state {
         State::Submitted { .. } => backoff::CONNECTION,
         State::Ready { .. } => backoff::TRANSFER,

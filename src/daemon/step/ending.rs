@@ -99,7 +99,8 @@ pub(super) async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepEr
 /// The job with a decision to reject it, its names chosen.
 pub async fn condemned(shells: &Shells, job: &Job, failure: Failure) -> Result<Event, StepError> {
     let (spool, owner) = (shells.spool.clone(), job.clone());
-    let number = blocking(move || spool.number_for_rejection(&owner, 1)).await?;
+    // A verdict does not wait for a disk: where the names cannot be looked at now, rejecting chooses others.
+    let number = blocking(move || spool.number_for_rejection(&owner, 1)).await.unwrap_or(1);
     Ok(Event::Condemned { failure, rejection: Rejection { number, former: Vec::new(), failed_at: Timestamp::now() } })
 }
 

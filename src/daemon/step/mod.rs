@@ -11,8 +11,8 @@ use super::shells::{Shells, StepError, blocking};
 use crate::api::{Part, Refusal, VendorError};
 use crate::job::plan::{self, Step};
 use crate::job::state::Event;
-use crate::job::{Charged, Failure, Job, Reason, Seed, Stage, Task};
-use crate::ledger::Change;
+use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task};
+use crate::ledger::{Change, Reader};
 use crate::spool::durable::Trouble;
 
 mod download;
@@ -89,9 +89,10 @@ impl Stepped {
     }
 }
 
-/// Makes one move. Never fails: what went wrong on our side is news, and the job is then as it was recorded last.
+/// Makes one move. Never fails: what went wrong on our side is news, and the job is then as it was recorded last. It is read back
+/// for that: a step that has recorded its intent must not be taken for one that has not.
 pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) -> Stepped {
-    let before = job.clone();
+    let id = job.id;
     let moved = match step {
         Step::Submit => submit::submit(&shells, job).await,
         Step::Poll => poll::poll(&shells, job).await,
@@ -100,7 +101,10 @@ pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) 
         Step::Resolve => ending::resolve(&shells, job).await,
         Step::Reject => ending::reject(&shells, job).await,
     };
-    moved.unwrap_or_else(|error| fail(before, &error))
+    match moved {
+        Ok(stepped) => stepped,
+        Err(error) => fail_as_recorded(&shells, id, &error).await,
+    }
 }
 
 /// Gives a queued job's files back to the inbox and forgets the job.
@@ -108,7 +112,7 @@ pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) 
 /// The row goes last: as long as it is there it says that nothing was accepted, which the witness alone cannot say of a job that
 /// was throttled. Recovery finds a row without files and forgets it.
 pub async fn release(shells: Arc<Shells>, job: Job) -> Stepped {
-    let before = job.clone();
+    let id = job.id;
     let released = async {
         let (spool, id) = (shells.spool.clone(), job.id);
         blocking(move || spool.put_back(id)).await?;
@@ -116,7 +120,32 @@ pub async fn release(shells: Arc<Shells>, job: Job) -> Stepped {
         tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
         Ok::<_, StepError>(Stepped { job: None, news: Vec::new(), part: None, failed: false, release: false })
     };
-    released.await.unwrap_or_else(|error| fail(before, &error))
+    match released.await {
+        Ok(stepped) => stepped,
+        Err(error) => fail_as_recorded(&shells, id, &error).await,
+    }
+}
+
+/// As [`fail`], with the job as the ledger has it. One that cannot be read is left alone until the next start recovers it.
+async fn fail_as_recorded(shells: &Shells, id: JobId, error: &StepError) -> Stepped {
+    match recorded(shells, id).await {
+        Ok(Some(job)) => fail(job, error),
+        Ok(None) | Err(_) => {
+            tracing::error!(job_id = %id, %error, "a step failed and its record cannot be read; it goes on at the next start");
+            Stepped { job: None, news: Vec::new(), part: None, failed: true, release: false }
+        }
+    }
+}
+
+/// A job as the ledger has it.
+pub async fn recorded(shells: &Shells, id: JobId) -> Result<Option<Job>, StepError> {
+    let path = shells.ledger_path.clone();
+    let read = blocking(move || match Reader::open(&path) {
+        Ok(Some(reader)) => reader.job(id).map_err(|error| error.to_string()),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    });
+    read.await.map_err(|what| StepError::Bug(format!("cannot read the ledger: {what}")))
 }
 
 /// What a failure on our own side becomes: news for the driver, and the job as it was.

@@ -70,6 +70,14 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
         PollAnswer::Account(refusal) => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Gateway(refusal) => Ok(Stepped::with(job).and(News::GatewayRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Throttled(refusal) => Ok(Stepped::with(job).and(News::TooFast(refusal.retry_after))),
+        PollAnswer::Unreachable(refusal) if refusal.http_status.is_some_and(|status| matches!(status, 400 | 422)) => {
+            // It was reached and does not like this one question: that is no reason to hold others back.
+            if overdue {
+                return give_up(shells, &job, task, said(&refusal)).await;
+            }
+            tracing::debug!(job_id = %job.id, task_id = %task.task_id, "the API refuses the question: {}", said(&refusal));
+            Ok(answered(job))
+        }
         PollAnswer::Unreachable(refusal) => {
             Ok(Stepped { failed: true, ..Stepped::with(job) }.and(News::Unreachable(Call::Poll, said(&refusal))))
         }
@@ -107,6 +115,21 @@ fn not_our_account(answer: &PollAnswer, paid: &Account, asked: &Account) -> Opti
     }
 }
 
+/// The API has had its time, and says nothing of the task.
+async fn give_up(shells: &Shells, job: &Job, task: Task, said: String) -> Result<Stepped, StepError> {
+    let failure = Failure {
+        reason: Reason::TaskGone,
+        message: said,
+        stage: Stage::Poll,
+        charged: Charged::Unknown,
+        task: Some(task),
+        request_id: None,
+        http_status: None,
+        problems: Vec::new(),
+    };
+    Ok(Stepped::with(condemn(shells, job, failure, Vec::new()).await?))
+}
+
 /// Waits for the account that paid to come back; gives up when the API has long forgotten the task.
 async fn account_changed(
     shells: &Shells,
@@ -116,17 +139,7 @@ async fn account_changed(
     overdue: bool,
 ) -> Result<Stepped, StepError> {
     if overdue {
-        let failure = Failure {
-            reason: Reason::TaskGone,
-            message: said,
-            stage: Stage::Poll,
-            charged: Charged::Unknown,
-            task: Some(task),
-            request_id: None,
-            http_status: None,
-            problems: Vec::new(),
-        };
-        return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
+        return give_up(shells, &job, task, said).await;
     }
     tracing::warn!(
         job_id = %job.id, task_id = %task.task_id, reason = "account_changed",

@@ -16,6 +16,10 @@ use crate::ledger::Change;
 pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
     let request = job.request.clone().ok_or_else(|| StepError::Bug("a queued job asks for nothing".to_owned()))?;
     let Claimed { whole, picture } = open_claimed(shells, &job).await?;
+    if !whole && job.attempts == 0 {
+        // Its release was cut off, or somebody has taken a file: what is left is its owner's again.
+        return Ok(Stepped { release: true, ..Stepped::with(job) });
+    }
     if !whole {
         let message = "its files are gone from work/, so nothing was sent".to_owned();
         let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
