@@ -502,7 +502,7 @@ fn a_demo_that_is_interrupted_says_so_and_names_its_folder_as_the_user_did() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    until("something is delivered", || folder.path().join("here/outbox").read_dir().ok()?.next());
+    until("something is delivered", || folder.path().join("here/outbox").read_dir().ok()?.next()?.ok());
     rustix::process::kill_process(rustix::process::Pid::from_child(&demo), rustix::process::Signal::INT).unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(&mut demo.stdout.take().unwrap(), &mut said).unwrap();
