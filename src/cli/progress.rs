@@ -103,6 +103,9 @@ impl Tally {
 #[derive(Debug)]
 struct Terminal {
     lines: MultiProgress,
+    /// An empty line above the others. The `^C` that a terminal echoes moves everything down by one line, and so the first
+    /// line stays behind.
+    gap: ProgressBar,
     jobs: HashMap<JobId, ProgressBar>,
     totals: ProgressBar,
 }
@@ -110,9 +113,11 @@ struct Terminal {
 impl Terminal {
     fn new() -> Self {
         let lines = MultiProgress::new();
+        let gap = lines.add(ProgressBar::new_spinner().with_style(style(" ")));
+        gap.tick();
         let totals = lines.add(ProgressBar::new_spinner().with_style(style("{spinner} {wide_msg}")));
         totals.enable_steady_tick(TICK);
-        Self { lines, jobs: HashMap::new(), totals }
+        Self { lines, gap, jobs: HashMap::new(), totals }
     }
 
     fn show(&mut self, job: &JobId, news: Option<News>, tally: &Tally) {
@@ -140,7 +145,7 @@ impl Terminal {
     }
 
     fn clear(self) {
-        self.jobs.values().chain([&self.totals]).for_each(ProgressBar::finish_and_clear);
+        self.jobs.values().chain([&self.gap, &self.totals]).for_each(ProgressBar::finish_and_clear);
     }
 }
 

@@ -474,3 +474,39 @@ fn a_reload_of_nothing_or_of_something_else_is_64() {
     other.0.wait().unwrap();
     assert_eq!(ended(site.command("reload").args(["--pid", &pid])).0, 64, "it is gone");
 }
+
+fn demo(folder: &Path) -> Command {
+    let mut demo = program();
+    demo.current_dir(folder).arg("demo");
+    demo
+}
+
+#[test]
+fn a_full_standard_output_is_74_and_a_closed_one_is_nobodys_fault() {
+    let folder = TempDir::new().unwrap();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = demo(folder.path()).stdout(full).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(74));
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = demo(folder.path()).stdout(closed).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_demo_that_is_interrupted_says_so_and_names_its_folder_as_the_user_did() {
+    let folder = TempDir::new().unwrap();
+    let mut demo = demo(folder.path())
+        .args(["--dir", "here", "--pairs", "500"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("something is delivered", || folder.path().join("here/outbox").read_dir().ok()?.next()?.ok());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&demo), rustix::process::Signal::INT).unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut demo.stdout.take().unwrap(), &mut said).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.ends_with("\nstopped; nothing was paid\n"), "{said}");
+    assert!(said.contains("pairs lie in here/inbox;"), "{said}");
+}
