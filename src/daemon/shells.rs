@@ -23,8 +23,11 @@ use crate::spool::Spool;
 use crate::spool::durable::FileError;
 use crate::spool::intents::Intents;
 
-/// How long a record that the disk refuses is still tried after the daemon was told to stop.
+/// So often a record that the disk refuses is still tried after the daemon was told to stop.
 const TRIED_AFTER_STOP: u32 = 8;
+
+/// The pause between those tries.
+const TRIED_AFTER_STOP_EVERY: Duration = Duration::from_millis(250);
 
 /// What every step is handed. A reload makes a new one; steps that run keep theirs.
 #[derive(Debug)]
@@ -108,6 +111,7 @@ impl Shells {
 
     async fn write(&self, changes: Vec<Change>, job: &Job) -> Result<(), WriteError> {
         let mut failures = 0;
+        let mut after_stop = 0;
         let result = loop {
             match self.ledger.write(changes.clone()).await {
                 Err(WriteError::Disk(what)) => {
@@ -121,10 +125,18 @@ impl Shells {
                             "cannot write the ledger ({what}); nothing more is sent until it can be written: free some space"
                         );
                     }
-                    if self.stop.is_cancelled() && failures > TRIED_AFTER_STOP {
-                        break Err(WriteError::Disk(what));
+                    if self.stop.is_cancelled() {
+                        after_stop += 1;
+                        if after_stop > TRIED_AFTER_STOP {
+                            break Err(WriteError::Disk(what));
+                        }
+                        tokio::time::sleep(TRIED_AFTER_STOP_EVERY).await;
+                    } else {
+                        tokio::select! {
+                            () = tokio::time::sleep(DISK.wait(failures, fastrand::f64())) => {}
+                            () = self.stop.cancelled() => {}
+                        }
                     }
-                    tokio::time::sleep(DISK.wait(failures, fastrand::f64())).await;
                 }
                 result @ (Ok(()) | Err(WriteError::Contradiction(_) | WriteError::Closed)) => break result,
             }

@@ -10,6 +10,7 @@ mod delivery;
 mod house;
 mod logs;
 mod pauses;
+mod regressions;
 mod rejection;
 mod rig;
 mod shipped_files;

@@ -6,6 +6,7 @@ use crate::daemon::step::Call;
 use crate::job::backoff;
 use crate::job::state::{Event, Input};
 use crate::job::{Account, AspectRatio, FileName, Folder, PairName, Request, Seed, Task, TaskId, VideoLink};
+use crate::spool::durable::Trouble;
 
 fn config(extra: &str) -> Config {
     let environment = [("JIMENGD_API", "{requests_per_second: 0}".to_owned()), ("JIMENGD_TASKS", extra.to_owned())];
@@ -205,4 +206,119 @@ fn the_budget_is_reserved_before_and_given_back_after_a_refusal() {
     assert!(matches!(driver.next(true, now), Some(Start::Claim(_))), "what was not sent is not spent");
     assert!(driver.next(true, now).is_none());
     assert!(driver.pauses.has(PauseReason::Budget) || driver.in_flight() > 0);
+}
+
+#[test]
+fn a_stale_link_is_not_asked_for_without_a_pause_while_the_gateway_refuses() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let submitted = accepted(&job(1));
+    let done = Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+    let stale = on(&submitted, [done, Event::LinkStale]);
+    driver.adopt(stale.clone(), now);
+    let mut polls = 0;
+    while polls < 1000 && matches!(driver.next(false, now), Some(Start::Step(_, Step::Poll, _))) {
+        polls += 1;
+        let news = vec![News::GatewayRefused(Call::Poll, "404".to_owned())];
+        driver.absorb(stale.id, stepped(stale.clone(), news), 0, now);
+    }
+    assert!(polls < 3, "{polls} polls at one instant");
+}
+
+#[test]
+fn a_task_that_is_asked_about_late_and_still_runs_is_polled_in_its_time() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let ask_at = Timestamp::now() - jiff::SignedDuration::from_secs(1);
+    let late = on(&accepted(&job(1)), [Event::AskLater { ask_at }]);
+    driver.adopt(late.clone(), now);
+    let mut polls = 0;
+    while polls < 1000 && matches!(driver.next(false, now), Some(Start::Step(_, Step::Poll, _))) {
+        polls += 1;
+        driver.absorb(late.id, stepped(late.clone(), vec![News::Answered(Call::Poll)]), 0, now);
+    }
+    assert!(polls < 3, "{polls} polls at one instant");
+}
+
+#[test]
+fn a_pair_that_cannot_be_given_back_now_is_tried_again_later() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.adopt(job(1), now);
+    begins(&mut driver, Step::Submit, job(1).id, now);
+    let back = on(&job(1), [Event::Intended, Event::NotSent { not_before: None }]);
+    driver.absorb(job(1).id, stepped(back.clone(), vec![News::AccountRefused(Call::Submit, "x".to_owned())]), 0, now);
+    let mut releases = 0;
+    while releases < 1000 && matches!(driver.next(false, now), Some(Start::Release(_))) {
+        releases += 1;
+        let failures = driver.failures(back.id);
+        let failed =
+            Stepped { failed: true, ..stepped(back.clone(), vec![News::Disk(Trouble::Vanished, "inbox".to_owned())]) };
+        driver.absorb(back.id, failed, failures, now);
+    }
+    assert!(releases < 3, "{releases} releases at one instant");
+}
+
+#[test]
+fn too_little_room_holds_claims_back_also_after_a_full_disk() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.disk_trouble(Trouble::DiskFull, "no space".to_owned(), now);
+    driver.room(Some("1 MB are free".to_owned()));
+    let later = now + Duration::from_secs(60);
+    assert!(driver.next(true, later).is_none(), "short of room, and yet it claims");
+}
+
+#[test]
+fn a_task_of_another_account_takes_no_slot_of_this_one() {
+    let now = Instant::now();
+    let mut driver = Driver::new(&config("{max: 8}"), Some(Learned { size: 1, found: true }), [], [], now);
+    let ask_at = Timestamp::now() + jiff::SignedDuration::from_secs(3600);
+    driver.adopt(on(&accepted(&job(1)), [Event::AskLater { ask_at }]), now);
+    assert!(
+        matches!(driver.next(true, now), Some(Start::Claim(_))),
+        "a task of another account blocks this one's only slot"
+    );
+}
+
+#[test]
+fn a_step_that_fails_before_its_intent_spends_nothing() {
+    let now = Instant::now();
+    let mut config = config("{max: 8}");
+    config.budget.per_hour = Some(3);
+    let mut driver = Driver::new(&config, None, [], [], now);
+    driver.adopt(job(1), now);
+    let mut at = now;
+    for n in 0..5 {
+        at += Duration::from_secs(60);
+        match driver.next(false, at) {
+            Some(Start::Step(_, Step::Submit, _)) => {}
+            other => panic!("{n}: {other:?} {:?}", driver.pauses),
+        }
+        let failures = driver.failures(job(1).id);
+        driver.absorb(job(1).id, Stepped { failed: true, ..stepped(job(1), vec![]) }, failures, at);
+    }
+}
+
+#[test]
+fn bad_links_stop_nobody_else() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    for number in 1..=3 {
+        driver.learn(job(number).id, News::TransferFailed("reset".to_owned()), now);
+        let done = Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+        let ask_at = Timestamp::now() + jiff::SignedDuration::from_secs(3600);
+        let bad = on(&accepted(&job(number)), [done, Event::LinkBad { at: Timestamp::now(), ask_at }]);
+        driver.adopt(bad, now);
+    }
+    assert!(matches!(driver.next(true, now + Duration::from_secs(60)), Some(Start::Claim(_))), "{:?}", driver.pauses);
+}
+
+#[test]
+fn a_good_poll_does_not_mend_a_gateway_that_refuses_submissions() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.pauses.refuse(PauseReason::Gateway, Some(Call::Submit), "403 waf".to_owned(), backoff::PROBE, now);
+    driver.pauses.answered(Call::Poll);
+    assert!(driver.next(true, now).is_none(), "a poll lifted what a submission's refusal raised");
 }

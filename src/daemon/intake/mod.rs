@@ -6,7 +6,7 @@
 //! Events are hints, the scan is the truth: both end in the same look at one name. The kernel's events are heard by
 //! [`watch`](crate::spool::watch), what is known is kept in [`index`], whose turn it is in [`order`]. When the inbox vanishes or
 //! is replaced nothing is offered until the same disk is back. Reports: pairs that are ready, the inbox's absence, how changes
-//! are heard, and the end of each scan, which feeds the watchdog.
+//! are heard, and the end of each scan.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
