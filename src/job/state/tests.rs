@@ -208,7 +208,7 @@ fn a_job_without_a_request_is_never_intended() {
 #[test]
 fn states_say_whether_they_are_final_and_whether_they_take_a_slot() {
     for state in states() {
-        let slot = matches!(&state, State::Submitting | State::Submitted { finish: None, .. });
+        let slot = matches!(&state, State::Submitting | State::Submitted { finish: None, ask_at: None, .. });
         assert_eq!(state.is_in_flight(), slot, "{}", state.label());
         assert_eq!(state.is_final(), ["delivered", "failed"].contains(&state.label()));
         let has_task = ["submitted", "ready", "fetched", "delivered"].contains(&state.label());
