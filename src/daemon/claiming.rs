@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use super::intake::{Bad, BadReason, PairVerdict, ReadyPair};
 use super::shells::{Shells, StepError, blocking};
 use super::step::{condemned, draw_seed, recorded};
+use crate::job::picture::Limits;
 use crate::job::plan::age;
 use crate::job::state::{Event, Input, InputFile, State};
 use crate::job::{Failure, Job, JobId, Problem, Reason, Task};
+use crate::spool::Spool;
 use crate::spool::claim::{Claim, Claimed};
 use crate::spool::durable::{FileError, Trouble};
 use crate::spool::finish::Earlier;
@@ -55,11 +57,22 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Optio
         picture: pair.picture.as_ref().map(|seen| (seen.name.clone(), seen.identity)),
         sidecar: pair.sidecar.as_ref().map(|seen| (seen.name.clone(), seen.identity)),
     };
-    let spool = shells.spool.clone();
-    if blocking(move || spool.claim(id, &claim)).await? == Claimed::Changed {
-        return Ok(None);
-    }
-    match take_in(shells, pair, id).await {
+    // In one go: each step aside to another thread costs a pair on its way a wake-up.
+    let (spool, limits) = (shells.spool.clone(), shells.limits);
+    let looked = blocking(move || {
+        if spool.claim(id, &claim)? == Claimed::Changed {
+            return Ok::<_, FileError>(None);
+        }
+        let judged = judge_in_work(&spool, &limits, id);
+        Ok(Some(judged.and_then(|judged| Ok((judged, spool.earlier(&claim.pair)?)))))
+    });
+    let Some(looked) = looked.await? else { return Ok(None) };
+    let taken = match looked {
+        Ok((Some(judged), earlier)) => take_in(shells, pair, id, judged, earlier).await.map(Some),
+        Ok((None, _)) => Ok(None),
+        Err(error) => Err(error),
+    };
+    match taken {
         Ok(Some(job)) => Ok(Some(job)),
         Ok(None) => {
             put_back(shells, id).await?;
@@ -80,14 +93,14 @@ async fn put_back(shells: &Shells, id: JobId) -> Result<(), FileError> {
     blocking(move || spool.put_back(id)).await
 }
 
-/// Judges what was claimed and records the job; `None` if it is not what was judged in the inbox.
-async fn take_in(shells: &Shells, pair: &ReadyPair, id: JobId) -> Result<Option<Job>, StepError> {
-    let judged = judge_claimed(shells, id).await?;
-    let Some(judged) = judged else { return Ok(None) };
-    let earlier = {
-        let (spool, name) = (shells.spool.clone(), pair.name.clone());
-        blocking(move || spool.earlier(&name)).await?
-    };
+/// Records the job of a pair that was claimed and judged.
+async fn take_in(
+    shells: &Shells,
+    pair: &ReadyPair,
+    id: JobId,
+    judged: Judged,
+    earlier: Option<Earlier>,
+) -> Result<Job, StepError> {
     let (job, failure) = new_job(pair, id, &judged, earlier.as_ref().map(|earlier| earlier.job));
     let job = match failure {
         Some(failure) => {
@@ -113,7 +126,7 @@ async fn take_in(shells: &Shells, pair: &ReadyPair, id: JobId) -> Result<Option<
             tracing::warn!(job_id = %id, "cannot remove the report of the earlier job: {}", chain(&error));
         }
     }
-    Ok(Some(job))
+    Ok(job)
 }
 
 /// What lies in a job's folder.
@@ -127,27 +140,27 @@ pub struct Judged {
 /// Judges the files in a job's folder; `None` if they are still being changed.
 pub async fn judge_claimed(shells: &Shells, id: JobId) -> Result<Option<Judged>, StepError> {
     let (spool, limits) = (shells.spool.clone(), shells.limits);
-    let path = shells.spool.job_path(id);
-    blocking(move || {
-        let broken = |source| StepError::File(FileError { doing: "read", path: path.clone(), source });
-        let (picture, sidecar) = spool.open_claimed(id)?;
-        match (picture, sidecar) {
-            (picture, Some(sidecar)) => match judge::judge_and_hash(picture, sidecar, &limits) {
-                Ok((judgement, hash)) => {
-                    let picture_sha256 = hash.as_ref().map(|hash| hexadecimal(hash));
-                    Ok(Some(Judged { judgement: Some(judgement), picture_sha256 }))
-                }
-                Err(JudgeError::Changed { .. }) => Ok(None),
-                Err(JudgeError::Io { source, .. }) => Err(broken(source)),
-            },
-            (Some(picture), None) => {
-                let picture_sha256 = Some(judge::hash(picture).map_err(broken)?);
-                Ok(Some(Judged { judgement: None, picture_sha256 }))
+    blocking(move || judge_in_work(&spool, &limits, id)).await
+}
+
+fn judge_in_work(spool: &Spool, limits: &Limits, id: JobId) -> Result<Option<Judged>, StepError> {
+    let broken = |source| StepError::File(FileError { doing: "read", path: spool.job_path(id), source });
+    let (picture, sidecar) = spool.open_claimed(id)?;
+    match (picture, sidecar) {
+        (picture, Some(sidecar)) => match judge::judge_and_hash(picture, sidecar, limits) {
+            Ok((judgement, hash)) => {
+                let picture_sha256 = hash.as_ref().map(|hash| hexadecimal(hash));
+                Ok(Some(Judged { judgement: Some(judgement), picture_sha256 }))
             }
-            (None, None) => Ok(None),
+            Err(JudgeError::Changed { .. }) => Ok(None),
+            Err(JudgeError::Io { source, .. }) => Err(broken(source)),
+        },
+        (Some(picture), None) => {
+            let picture_sha256 = Some(judge::hash(picture).map_err(broken)?);
+            Ok(Some(Judged { judgement: None, picture_sha256 }))
         }
-    })
-    .await
+        (None, None) => Ok(None),
+    }
 }
 
 /// The job of a claimed pair, and the failure to reject it with, if it must be.
