@@ -15,10 +15,11 @@
 mod daemons;
 pub mod pictures;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jimengd::daemon::{DAEMON_FACT, LEDGER, Outcome, Snapshot};
@@ -67,8 +68,8 @@ pub struct Rig {
     vendor: Option<Simulator>,
     base_url: String,
     /// What was dropped: the hash and how it was called.
-    dropped: RefCell<Vec<(String, PathBuf)>>,
-    logs: RefCell<u32>,
+    dropped: Mutex<Vec<(String, PathBuf)>>,
+    logs: AtomicU32,
 }
 
 impl Rig {
@@ -83,8 +84,8 @@ impl Rig {
             settings,
             vendor: Some(vendor),
             base_url,
-            dropped: RefCell::default(),
-            logs: RefCell::default(),
+            dropped: Mutex::default(),
+            logs: AtomicU32::default(),
         };
         rig.set_token(TOKEN);
         rig.configure(extra);
@@ -191,8 +192,8 @@ log: {{format: json, level: debug}}
 
     /// Starts the program with just these arguments.
     pub fn program(&self, arguments: &[&str]) -> Binary {
-        *self.logs.borrow_mut() += 1;
-        Binary::start(arguments, &self.folder().join(format!("log-{}.jsonl", self.logs.borrow())))
+        let number = self.logs.fetch_add(1, Ordering::Relaxed) + 1;
+        Binary::start(arguments, &self.folder().join(format!("log-{number}.jsonl")))
     }
 
     // ---- dropping ----
@@ -226,12 +227,16 @@ log: {{format: json, level: debug}}
 
     /// Notes that these bytes were dropped, and so must be found in one place at the end.
     pub fn remember(&self, name: &Path, bytes: &[u8]) {
-        self.dropped.borrow_mut().push((sha256(bytes), name.to_owned()));
+        self.dropped().push((sha256(bytes), name.to_owned()));
     }
 
     /// Forgets what was dropped under that name: its user has taken it away or changed it.
     pub fn forget(&self, name: impl AsRef<Path>) {
-        self.dropped.borrow_mut().retain(|(_, dropped)| dropped != name.as_ref());
+        self.dropped().retain(|(_, dropped)| dropped != name.as_ref());
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, Vec<(String, PathBuf)>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves files from `error/` back into the inbox, as they are.
@@ -378,7 +383,7 @@ log: {{format: json, level: debug}}
     /// Every file that was dropped lies in exactly one of inbox, work, archive and error.
     pub fn assert_everywhere_once(&self) {
         let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
-        for (hash, _) in self.dropped.borrow().iter() {
+        for (hash, _) in self.dropped().iter() {
             *wanted.entry(hash.clone()).or_default() += 1;
         }
         let mut found: BTreeMap<String, usize> = BTreeMap::new();
@@ -387,7 +392,7 @@ log: {{format: json, level: debug}}
                 *found.entry(sha256(&fs::read(&path).unwrap())).or_default() += 1;
             }
         }
-        for (hash, name) in self.dropped.borrow().iter() {
+        for (hash, name) in self.dropped().iter() {
             let (wanted, found) = (wanted[hash], found.get(hash).copied().unwrap_or_default());
             assert_eq!(found, wanted, "{} lies in {found} places\n{}", name.display(), self.scene());
         }

@@ -1,0 +1,155 @@
+//! What the API answers: to a submission, to a poll, to a download. Each row has a vendor, a spool and a daemon of its own,
+//! because an answer may concern the whole account.
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+use super::{Expected, Neighbours, Place, Row, assert_words, paid_for, play, report_of, rows, tell, words_of};
+use crate::rig::{Rig, script, vendor};
+use jimengd::simulator::{Script, Settings};
+
+/// The pair that the row is about is called so, and its prompt is that.
+const NAME: &str = "case";
+const PROMPT: &str = "The case";
+
+/// A row: what the vendor does, and what becomes of the pair.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exchange {
+    case: String,
+    /// The simulator's script; `jimengd simulate --help` tells its format. The case's prompt is `The case`; it is the second of
+    /// three submissions.
+    #[serde(default)]
+    script: Value,
+    /// More keys of the case's sidecar.
+    #[serde(default)]
+    sidecar: Value,
+    /// Laid over the configuration.
+    #[serde(default)]
+    with: Value,
+    #[serde(default)]
+    vendor: Vendor,
+    expect: Expected,
+}
+
+/// How the vendor differs from one that is quick and has no limits.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vendor {
+    task_seconds: Option<f64>,
+    link_seconds: Option<u64>,
+    video_bytes: Option<u64>,
+    concurrency: Option<usize>,
+    requests_per_second: Option<f64>,
+    retry_after: Option<u64>,
+}
+
+impl Row for Exchange {
+    fn case(&self) -> &str {
+        &self.case
+    }
+}
+
+impl Exchange {
+    fn settings(&self) -> Settings {
+        let usual = vendor();
+        Settings {
+            script: (!self.script.is_null()).then(|| script(&text(&self.script))),
+            task_seconds: self.vendor.task_seconds.unwrap_or(usual.task_seconds),
+            link_life: self.vendor.link_seconds.map_or(usual.link_life, std::time::Duration::from_secs),
+            video_bytes: self.vendor.video_bytes,
+            concurrency: self.vendor.concurrency,
+            requests_per_second: self.vendor.requests_per_second,
+            retry_after: self.vendor.retry_after,
+            ..usual
+        }
+    }
+
+    fn sidecar(&self) -> String {
+        let mut keys: serde_yaml::Mapping = match &self.sidecar {
+            Value::Null => serde_yaml::Mapping::new(),
+            Value::Mapping(keys) => keys.clone(),
+            other => panic!("the sidecar's keys are {other:?}"),
+        };
+        keys.insert("prompt".into(), PROMPT.into());
+        keys.insert("priority".into(), 1.into());
+        text(&Value::Mapping(keys))
+    }
+
+    /// Plays the row; what the report says, if there is one.
+    async fn play(self) -> Option<String> {
+        let expected = &self.expect;
+        let with = if self.with.is_null() { String::new() } else { text(&self.with) };
+        let rig = Rig::new(self.settings(), &with);
+        let neighbours = Neighbours::in_folder("");
+        neighbours.drop_before(&rig);
+        rig.drop_with(NAME, &self.sidecar());
+        neighbours.drop_after(&rig);
+        let mut outcome = rig.run_once().await;
+        assert_eq!(outcome.held_by_the_api, expected.paused.is_some(), "whether it is held back\n{}", rig.scene());
+        if let Some(reason) = &expected.paused {
+            assert!(rig.is_paused(reason), "paused for {reason}\n{}", rig.scene());
+            assert_eq!(paid_for(&rig, PROMPT), 0, "nothing is paid while it is paused");
+            assert_eq!(rig.reports(), 0, "no pair fails for it\n{}", rig.scene());
+            rig.assert_everywhere_once();
+            rig.vendor().follow(Script::default());
+            outcome = rig.run_once().await;
+        }
+        assert_eq!(outcome.failed, u64::from(expected.r#in == Place::Error), "failed\n{}", rig.scene());
+        neighbours.assert_delivered(&rig);
+        assert_eq!(paid_for(&rig, PROMPT), expected.accepted, "accepted submissions\n{}", rig.scene());
+        rig.assert_all_is_well();
+        self.assert_place(&rig)
+    }
+
+    fn assert_place(&self, rig: &Rig) -> Option<String> {
+        let pair = [format!("{NAME}.png"), format!("{NAME}.yaml")];
+        let lies_in = |folder: &str| {
+            let files: Vec<String> = rig.list(folder).into_iter().filter(|name| name.starts_with(NAME)).collect();
+            files
+        };
+        let report = format!("{NAME}.error.yaml");
+        let scene = || rig.scene();
+        match self.expect.r#in {
+            Place::Outbox => {
+                assert_eq!(lies_in("outbox"), [format!("{NAME}.mp4"), format!("{NAME}.receipt.yaml")], "{}", scene());
+                assert_eq!(lies_in("archive"), pair);
+                assert_eq!(lies_in("error"), Vec::<String>::new());
+                if let Some(attempts) = self.expect.attempts {
+                    assert_eq!(rig.receipt(NAME)["attempts"], attempts);
+                }
+                None
+            }
+            Place::Error => {
+                assert_eq!(lies_in("error"), [report, pair[0].clone(), pair[1].clone()], "{}", scene());
+                assert_eq!(lies_in("outbox"), Vec::<String>::new());
+                let report = report_of(rig, NAME);
+                self.expect.assert_report(&report);
+                Some(words_of(&self.case, &report))
+            }
+            Place::Inbox => {
+                assert_eq!(lies_in("inbox"), pair, "{}", scene());
+                assert_eq!(lies_in("outbox"), Vec::<String>::new());
+                assert_eq!(lies_in("error"), Vec::<String>::new());
+                None
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    serde_yaml::to_string(value).expect("it was YAML")
+}
+
+/// Plays a table of answers.
+async fn play_table(name: &str, at_least: usize) {
+    let words = play(rows::<Exchange>(name, at_least), Exchange::play).await;
+    tell(name, words.len());
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    assert_words(name, &words.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes() {
+    play_table("codes", 30).await;
+}
