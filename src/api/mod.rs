@@ -60,6 +60,8 @@ pub struct VendorError {
     pub request_id: Option<String>,
     /// The HTTP status it came with.
     pub http_status: u16,
+    /// How long the API wants to be left alone, if it says.
+    pub retry_after: Option<Duration>,
 }
 
 /// An answer without a business code that is of use: what was said, by whom.

@@ -160,6 +160,7 @@ impl Said {
             message: self.message.clone(),
             request_id: self.request_id.clone(),
             http_status: self.status,
+            retry_after: self.retry_after,
         }
     }
 

@@ -79,7 +79,12 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
         (Some(Code::Success), Some(task_id)) => {
             return SubmitAnswer::Accepted { task_id: task_id.clone(), request_id: said.request_id.clone() };
         }
-        (Some(Code::Success), None) => return unknown(said.refusal("success without a readable task id")),
+        (Some(Code::Success), None) => {
+            // Its own words are "Success", which explain nothing.
+            let mut refusal = said.refusal("");
+            refusal.message = "the API accepted the request, but its answer holds no readable task id".to_owned();
+            return unknown(refusal);
+        }
         (Some(Code::Business(code)), _) => return SubmitAnswer::Business(said.vendor_error(*code)),
         // Somebody between us and the vendor failed after the vendor had said yes.
         (Some(Code::Word { quoted: Some(BusinessCode::SUCCESS), .. }), _) => {
@@ -466,6 +471,7 @@ mod tests {
                 message: "see [link] [token]".to_owned(),
                 request_id: Some("2025".to_owned()),
                 http_status: 400,
+                retry_after: None,
             })
         );
         let answer = Answer {

@@ -27,15 +27,18 @@ const LONG_HELP: &str = r#"Words in a prompt choose its fate:
 A script is a YAML list of rules. A rule counts the requests it looks at, and strikes at all of them, or at some:
   on: submit | poll | download
   prompt: TEXT       looks only at requests about a prompt that contains it
+  over: BYTES        looks only at submissions of more bytes
   nth: 2 or [1, 3]   strikes at these
   every: 3           strikes at each third
   times: 5           strikes that often at most
   do:                one of the following; for links, only polls of finished tasks are looked at
     code: 50430              with `status: 200` instead of upstream's own, `shape: digits | quoted`
-    status: 502              with `body: html | empty | envelope | any other text`, `error_code`, `location`
+    status: 502              with `body: html | empty | envelope | huge | any other text`, `error_code`, `location`
     close: head | half | body | accepted     half of the body read; all of it; accepted and paid
     hang: head | half | body | accepted      the same, but silent; a poll or download stops in the middle at half
     cut: 100                 the answer ends after so many bytes; a submission is accepted and paid
+    accepted: TEXT           accepted and paid, answered with that text, where TASK is its identifier; `status: 202`
+    raw: TEXT                these very bytes, HTTP or not, then the end; a submission is accepted and paid
     word: pending            poll: a status nobody knows
     no_link: true            poll: done, but no link; link_in_resp_data: true; link: ADDRESS
     expired: true            download: 403

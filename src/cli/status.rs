@@ -231,7 +231,7 @@ impl JobView {
                 }
                 None => (None, None),
             },
-            State::InDoubt { why } => (Some(Reason::InDoubt.label().into_owned()), Some(why.clone())),
+            State::InDoubt { doubt } => (Some(Reason::InDoubt.label().into_owned()), Some(doubt.to_string())),
             State::Failing { failure, .. } | State::Failed { failure } => {
                 (Some(failure.reason.label().into_owned()), Some(failure.message.clone()))
             }

@@ -15,7 +15,7 @@ use super::step::{condemned, draw_seed, recorded};
 use crate::job::picture::Limits;
 use crate::job::plan::age;
 use crate::job::state::{Event, Input, InputFile, State};
-use crate::job::{Failure, Job, JobId, Problem, Reason, Task};
+use crate::job::{Doubt, Failure, Job, JobId, Problem, Reason, Task};
 use crate::spool::Spool;
 use crate::spool::claim::{Claim, Claimed};
 use crate::spool::durable::{FileError, Trouble};
@@ -287,7 +287,7 @@ pub fn pair_of(claim: &Claim) -> ReadyPair {
 
 /// An event for a job that recovery finds in doubt.
 pub fn in_doubt(why: &str) -> Event {
-    Event::OutcomeUnknown { why: why.to_owned() }
+    Event::OutcomeUnknown { doubt: Doubt::unanswered(why) }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

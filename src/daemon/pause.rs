@@ -102,6 +102,11 @@ impl Pauses {
         self.has(PauseReason::Account) || self.has(PauseReason::Gateway)
     }
 
+    /// Whether it was an answer that raised this one, not the lack of one.
+    pub fn was_told(&self, reason: PauseReason) -> bool {
+        self.pauses.get(&reason).is_some_and(|pause| pause.raised_by.is_some())
+    }
+
     /// How often in a row the API was found refusing or out of reach.
     pub fn failures(&self, reason: PauseReason) -> u32 {
         self.pauses.get(&reason).map_or(0, |pause| pause.failures)

@@ -186,7 +186,7 @@ impl Shells {
             State::Delivered { video, number, .. } => tracing::info!(
                 job_id = %id, %pair, state, task_id, size_bytes = video.bytes, "{pair}: delivered as {}", job.names(*number).video
             ),
-            State::InDoubt { why } => tracing::warn!(job_id = %id, %pair, state, "{pair}: in doubt: {why}"),
+            State::InDoubt { doubt } => tracing::warn!(job_id = %id, %pair, state, "{pair}: in doubt: {doubt}"),
             State::Failing { failure, .. } => tell_failure(job, failure, "fails"),
             State::Failed { failure } => tell_failure(job, failure, "is in error/"),
         }

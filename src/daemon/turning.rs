@@ -486,8 +486,10 @@ impl Daemon {
         }
         let load = self.driver.load();
         let pauses = &self.driver.pauses;
+        // A refusal is an answer, and the same question would get it again; a connection that fails may come about.
         let refused = pauses.has(PauseReason::Account)
-            || (pauses.has(PauseReason::Gateway) && pauses.failures(PauseReason::Gateway) >= ONCE_FAILURES_MAX);
+            || pauses.was_told(PauseReason::Gateway)
+            || pauses.failures(PauseReason::Gateway) >= ONCE_FAILURES_MAX;
         // Running tasks are awaited, but not for ever: the next run goes on with them.
         let long_refused = pauses.failures(PauseReason::Account) >= ONCE_FAILURES_MAX
             || pauses.failures(PauseReason::Gateway) >= ONCE_FAILURES_MAX;

@@ -1,6 +1,7 @@
 //! Why a job failed, in the words of the report.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::business_code::{self, BusinessCode};
 use super::{Problem, Task};
@@ -192,6 +193,33 @@ impl Charged {
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::No, Self::Unknown, Self::Yes].into_iter().find(|charged| charged.label() == text)
+    }
+}
+
+/// Why nobody can tell whether a submission was accepted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doubt {
+    /// What was seen in place of an answer that says it, in words.
+    pub message: String,
+    /// The vendor's identifier of the answer, where there was one: what its support can look up.
+    pub request_id: Option<String>,
+    /// The HTTP status of the answer, where there was one.
+    pub http_status: Option<u16>,
+}
+
+impl Doubt {
+    /// A doubt without any answer.
+    pub fn unanswered(message: &str) -> Self {
+        Self { message: message.to_owned(), request_id: None, http_status: None }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.http_status {
+            Some(status) => write!(f, "HTTP {status}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub mod sidecar;
 pub mod state;
 pub mod video;
 
-pub use failure::{Charged, Failure, Reason, Stage};
+pub use failure::{Charged, Doubt, Failure, Reason, Stage};
 pub use name::{FileName, Folder, PairName};
 pub use state::{Event, Input, InputFile, Job, State};
 

@@ -17,7 +17,7 @@
 
 use jiff::Timestamp;
 
-use super::failure::Failure;
+use super::failure::{Doubt, Failure};
 use super::name::{self, FileName};
 use super::{JobId, PairName, Request, Seed, Task, VideoLink};
 
@@ -126,7 +126,7 @@ pub enum State {
     /// It may have been accepted; nobody can tell.
     InDoubt {
         /// What was seen.
-        why: String,
+        doubt: Doubt,
     },
     /// It failed and is being moved to `error/`.
     Failing {
@@ -210,7 +210,7 @@ pub enum Event {
     /// The answer cannot be had.
     OutcomeUnknown {
         /// What was seen.
-        why: String,
+        doubt: Doubt,
     },
     /// The operator has said that a job in doubt is to be submitted again.
     SubmitAgain,
@@ -382,9 +382,9 @@ impl Job {
                 next.attempts += 1;
                 State::Submitted { task, finish: None, ask_at: None }
             }
-            (State::Submitting, Event::OutcomeUnknown { why }) => {
+            (State::Submitting, Event::OutcomeUnknown { doubt }) => {
                 next.attempts += 1;
-                State::InDoubt { why }
+                State::InDoubt { doubt }
             }
             (State::InDoubt { .. }, Event::SubmitAgain) => State::Queued { not_before: None },
             (state @ (State::Submitting | State::Submitted { .. }), Event::AnotherAttempt { seed, not_before }) => {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::job::business_code::BusinessCode;
 use crate::job::state::{Finish, Publication, Rejection, Video};
 use crate::job::{
-    Account, AspectRatio, Charged, Failure, FileName, Folder, Input, InputFile, Job, JobId, PairName, Reason, Request,
-    Seed, Stage, State, Task, TaskId, VideoLink,
+    Account, AspectRatio, Charged, Doubt, Failure, FileName, Folder, Input, InputFile, Job, JobId, PairName, Reason,
+    Request, Seed, Stage, State, Task, TaskId, VideoLink,
 };
 
 /// Inserts a job.
@@ -63,15 +63,45 @@ enum SeedRecord {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 enum Detail {
-    Queued { not_before: Option<Timestamp> },
+    Queued {
+        not_before: Option<Timestamp>,
+    },
     Submitting,
-    Submitted { task: TaskRecord, finish: Option<FinishRecord>, ask_at: Option<Timestamp> },
-    Ready { task: TaskRecord, finish: FinishRecord, link: String },
-    Fetched { task: TaskRecord, finish: FinishRecord, video: VideoRecord, publication: PublicationRecord },
-    Delivered { task: TaskRecord, finish: FinishRecord, video: VideoRecord, number: u32 },
-    InDoubt { why: String },
-    Failing { failure: FailureRecord, rejection: RejectionRecord },
-    Failed { failure: FailureRecord },
+    Submitted {
+        task: TaskRecord,
+        finish: Option<FinishRecord>,
+        ask_at: Option<Timestamp>,
+    },
+    Ready {
+        task: TaskRecord,
+        finish: FinishRecord,
+        link: String,
+    },
+    Fetched {
+        task: TaskRecord,
+        finish: FinishRecord,
+        video: VideoRecord,
+        publication: PublicationRecord,
+    },
+    Delivered {
+        task: TaskRecord,
+        finish: FinishRecord,
+        video: VideoRecord,
+        number: u32,
+    },
+    InDoubt {
+        why: String,
+        // Absent in the first ledgers.
+        request_id: Option<String>,
+        http_status: Option<u16>,
+    },
+    Failing {
+        failure: FailureRecord,
+        rejection: RejectionRecord,
+    },
+    Failed {
+        failure: FailureRecord,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -290,7 +320,11 @@ fn detail(state: &State) -> Detail {
             video: video_record(video),
             number: *number,
         },
-        State::InDoubt { why } => Detail::InDoubt { why: why.clone() },
+        State::InDoubt { doubt } => Detail::InDoubt {
+            why: doubt.message.clone(),
+            request_id: doubt.request_id.clone(),
+            http_status: doubt.http_status,
+        },
         State::Failing { failure, rejection } => Detail::Failing {
             failure: failure_record(failure),
             rejection: RejectionRecord {
@@ -328,7 +362,9 @@ fn state(detail: Detail) -> rusqlite::Result<State> {
         Detail::Delivered { task, finish, video, number } => {
             State::Delivered { task: task_back(task)?, finish: finish_back(finish), video: video_back(video), number }
         }
-        Detail::InDoubt { why } => State::InDoubt { why },
+        Detail::InDoubt { why, request_id, http_status } => {
+            State::InDoubt { doubt: Doubt { message: why, request_id, http_status } }
+        }
         Detail::Failing { failure, rejection } => State::Failing {
             failure: failure_back(failure)?,
             rejection: Rejection { number: rejection.number, former: rejection.former, failed_at: rejection.failed_at },

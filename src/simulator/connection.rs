@@ -8,12 +8,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -27,11 +28,28 @@ pub(super) struct Line {
     cut: Arc<AtomicBool>,
     first_byte_at: Arc<Mutex<Option<Instant>>>,
     flushed: Arc<Notify>,
+    /// What is still to be written in place of an answer, and then the end.
+    last_words: Arc<Mutex<Option<Bytes>>>,
 }
 
 impl Line {
     fn new(number: u64) -> Self {
-        Self { number, cut: Arc::default(), first_byte_at: Arc::default(), flushed: Arc::default() }
+        Self {
+            number,
+            cut: Arc::default(),
+            first_byte_at: Arc::default(),
+            flushed: Arc::default(),
+            last_words: Arc::default(),
+        }
+    }
+
+    /// The next answer is replaced by these very bytes, HTTP or not; behind them the connection ends.
+    pub(super) fn say_instead(&self, words: Bytes) {
+        *self.last_words() = Some(words);
+    }
+
+    fn last_words(&self) -> MutexGuard<'_, Option<Bytes>> {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on nothing is read or written; the server closes the connection at its next try.
@@ -144,7 +162,20 @@ impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(context)?;
         self.line.expect_next_request();
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let instead = self.line.last_words().take();
+        let Some(mut words) = instead else { return Pin::new(&mut self.stream).poll_write(context, bytes) };
+        while words.has_remaining() {
+            match Pin::new(&mut self.stream).poll_write(context, &words) {
+                Poll::Ready(Ok(written)) => words.advance(written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    *self.line.last_words() = Some(words);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.line.cut();
+        Poll::Ready(Err(cut_off()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -45,6 +45,7 @@ impl Visit<'_> {
             Action::Hang(Moment::Head | Moment::Body) => return self.hang().await,
             Action::Hang(Moment::Half | Moment::Accepted) => delivery.leave = Leave::SilentAtHalf,
             Action::Cut(bytes) => delivery.leave = Leave::BrokenOffAfter(bytes),
+            Action::Raw(words) => return Ok(self.say_instead(&words)),
             Action::Download(DownloadFault::Expired) => return Ok(self.send(denied())),
             Action::Download(DownloadFault::Length(bytes)) => match u64::try_from(bytes) {
                 Ok(more) => delivery.leave = Leave::ShortBy(more),
@@ -55,7 +56,7 @@ impl Visit<'_> {
             Action::Download(DownloadFault::NewEtag) => delivery.etag = etag(&format!("{task_id} {}", self.number)),
             Action::Download(DownloadFault::Gzip) => delivery.gzip(),
             // An answer was given before; a poll's faults are not for downloads.
-            Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Poll(_) => {}
+            Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Accept { .. } | Action::Poll(_) => {}
         }
         Ok(self.deliver(delivery, headers))
     }

@@ -46,6 +46,8 @@ pub enum Page {
     Empty,
     /// The gateway's `{"error": …}`, with that `error.code`.
     Envelope(String),
+    /// More than anybody wants to read: 32 MiB.
+    Huge,
     /// These words.
     Text(String),
 }
@@ -92,6 +94,16 @@ pub enum Action {
     Hang(Moment),
     /// The right answer, its body broken off after that many bytes. A submission is accepted and paid.
     Cut(u64),
+    /// A submission is accepted and paid, and answered with these words, in which `TASK` stands for the task's identifier.
+    Accept {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        words: String,
+    },
+    /// These very bytes in place of an answer, HTTP or not, then the end of the connection. A submission is accepted and paid;
+    /// `TASK` stands for its task's identifier.
+    Raw(String),
     /// A wrong word about a task.
     Poll(PollFault),
     /// A wrong way to give out a video.
@@ -147,6 +159,8 @@ pub struct Fault {
 pub(super) struct Rule {
     pub(super) on: On,
     pub(super) prompt: Option<String>,
+    /// Looks only at submissions of more bytes.
+    pub(super) over: Option<u64>,
     pub(super) nth: Vec<u64>,
     pub(super) every: Option<u64>,
     pub(super) times: Option<u64>,
@@ -161,7 +175,8 @@ impl Action {
     /// Whether it can happen to requests of that kind.
     pub(super) fn suits(&self, on: On) -> bool {
         match self {
-            Self::Wait | Self::Status { .. } | Self::Cut(_) => true,
+            Self::Wait | Self::Status { .. } | Self::Cut(_) | Self::Raw(_) => true,
+            Self::Accept { .. } => on == On::Submit,
             Self::Code { .. } => on != On::Download,
             Self::Close(Moment::Half | Moment::Accepted) | Self::Hang(Moment::Accepted) => on == On::Submit,
             Self::Close(Moment::Head | Moment::Body) | Self::Hang(Moment::Head | Moment::Half | Moment::Body) => true,
@@ -191,9 +206,10 @@ impl Fates {
         Self { rules, misbehave, chance: fastrand::Rng::with_seed(seed) }
     }
 
-    /// For a submission of which only the head has been read.
-    pub(super) fn of_head(&mut self) -> Option<Fault> {
-        self.strike(On::Submit, |rule| rule.prompt.is_none()).or_else(|| self.whim(On::Submit))
+    /// For a submission of which only the head has been read, which announces so many bytes.
+    pub(super) fn of_head(&mut self, bytes: u64) -> Option<Fault> {
+        self.strike(On::Submit, |rule| rule.prompt.is_none() && rule.over.is_none_or(|over| bytes > over))
+            .or_else(|| self.whim(On::Submit))
     }
 
     /// For a submission that was read, and spared at its head.
@@ -313,11 +329,11 @@ mod tests {
     fn a_rule_with_a_prompt_waits_for_the_body() {
         let mut fates =
             fates("- {on: submit, prompt: cat, do: {close: accepted}}\n- {on: submit, nth: 2, do: {delay: 1}}");
-        assert_eq!(fates.of_head(), None);
+        assert_eq!(fates.of_head(0), None);
         assert_eq!(fates.of_prompt("dog"), None);
         assert_eq!(fates.of_prompt("a cat").map(|fault| fault.action), Some(Action::Close(Moment::Accepted)));
         assert_eq!(
-            fates.of_head().map(|fault| (fault.delay, fault.action)),
+            fates.of_head(0).map(|fault| (fault.delay, fault.action)),
             Some((Duration::from_secs(1), Action::Wait))
         );
     }
@@ -327,7 +343,7 @@ mod tests {
         let run = |seed| {
             let mut fates = Fates::new(Script::default(), 0.5, seed);
             (0..200)
-                .map(|n| if n % 2 == 0 { fates.of_head() } else { fates.of_task(On::Download, "", true) })
+                .map(|n| if n % 2 == 0 { fates.of_head(0) } else { fates.of_task(On::Download, "", true) })
                 .collect::<Vec<_>>()
         };
         assert_eq!(run(1), run(1));

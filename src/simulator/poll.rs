@@ -47,11 +47,14 @@ impl Visit<'_> {
                 let answer = self.progress(task.as_ref(), headers, None);
                 Ok(self.send_part(answer, bytes, Ending::Break))
             }
+            Action::Raw(words) => Ok(self.say_instead(&words)),
             Action::Poll(fault) => Ok(self.send(self.progress(task.as_ref(), headers, Some(fault)))),
             // An answer was given before; the others are not for polls.
-            Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Download(_) => {
-                Ok(self.send(self.progress(task.as_ref(), headers, None)))
-            }
+            Action::Wait
+            | Action::Code { .. }
+            | Action::Status { .. }
+            | Action::Accept { .. }
+            | Action::Download(_) => Ok(self.send(self.progress(task.as_ref(), headers, None))),
         }
     }
 

@@ -25,6 +25,9 @@ const SERVER: HeaderValue = HeaderValue::from_static("jimengd-simulator");
 const SUBMIT: &str = "/task/jimeng/image2video";
 const TASK: &str = "/task/";
 
+/// Bytes of an answer that is far too long.
+const HUGE_BYTES: usize = 32 << 20;
+
 /// No answer: the connection is closed without a word.
 pub(super) struct Silence;
 
@@ -213,6 +216,7 @@ impl<'a> Visit<'a> {
                         let words = status.canonical_reason().unwrap_or("Error").to_lowercase();
                         answer::envelope(status, &words, code, request_id)
                     }
+                    Page::Huge => Answer::text(status, "application/json", vec![b' '; HUGE_BYTES]),
                     Page::Text(text) => Answer::text(status, "application/json", text.clone()),
                 };
                 match location {
@@ -224,6 +228,8 @@ impl<'a> Visit<'a> {
             | Action::Close(_)
             | Action::Hang(_)
             | Action::Cut(_)
+            | Action::Accept { .. }
+            | Action::Raw(_)
             | Action::Poll(_)
             | Action::Download(_) => {
                 return None;
@@ -244,6 +250,13 @@ impl<'a> Visit<'a> {
             }
             Some(_) | None => answer,
         }
+    }
+
+    /// These bytes in place of an answer, whatever they are.
+    pub(super) fn say_instead(&self, words: &str) -> Response {
+        self.line.say_instead(Bytes::copy_from_slice(words.as_bytes()));
+        // Its bytes are replaced on their way.
+        Response::new(Body::empty())
     }
 
     pub(super) async fn hang(&self) -> Reply {

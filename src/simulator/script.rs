@@ -57,6 +57,7 @@ impl Script {
 struct WrittenRule {
     on: On,
     prompt: Option<String>,
+    over: Option<u64>,
     nth: Option<Numbers>,
     every: Option<u64>,
     times: Option<u64>,
@@ -94,6 +95,8 @@ struct WrittenFault {
     close: Option<Moment>,
     hang: Option<Moment>,
     cut: Option<u64>,
+    accepted: Option<String>,
+    raw: Option<String>,
     word: Option<String>,
     no_link: Option<bool>,
     link_in_resp_data: Option<bool>,
@@ -125,7 +128,10 @@ impl WrittenRule {
         if self.on == On::Submit && self.prompt.is_some() && unread {
             return Err("the prompt is not known before the whole body has been read".to_owned());
         }
-        Ok(Rule { on: self.on, prompt: self.prompt, nth, every: self.every, times: self.times, fault })
+        if self.over.is_some() && (self.on != On::Submit || self.prompt.is_some()) {
+            return Err("`over` is for submissions, and not together with `prompt`".to_owned());
+        }
+        Ok(Rule { on: self.on, prompt: self.prompt, over: self.over, nth, every: self.every, times: self.times, fault })
     }
 }
 
@@ -134,20 +140,24 @@ impl WrittenFault {
         let flag = |flag: Option<bool>, action: Action| flag.unwrap_or(false).then_some(action);
         let page = || match (self.body.as_deref(), &self.error_code) {
             (Some("empty"), _) => Page::Empty,
+            (Some("huge"), _) => Page::Huge,
             (Some("envelope"), code) => Page::Envelope(code.clone().unwrap_or_default()),
             (None, Some(code)) => Page::Envelope(code.clone()),
             (None | Some("html"), _) => Page::Html,
             (Some(text), _) => Page::Text(text.to_owned()),
         };
         let code = self.code.map(|code| Action::Code { code, status: self.status, shape: self.shape });
-        let status = self.status.filter(|_| self.code.is_none());
+        let status = self.status.filter(|_| self.code.is_none() && self.accepted.is_none());
         let status = status.map(|status| Action::Status { status, body: page(), location: self.location.clone() });
+        let accepted = self.accepted.map(|words| Action::Accept { status: self.status.unwrap_or(200), words });
         let choices = [
             code,
             status,
             self.close.map(Action::Close),
             self.hang.map(Action::Hang),
             self.cut.map(Action::Cut),
+            accepted,
+            self.raw.map(Action::Raw),
             self.word.map(|word| Action::Poll(PollFault::Word(word))),
             flag(self.no_link, Action::Poll(PollFault::NoLink)),
             flag(self.link_in_resp_data, Action::Poll(PollFault::LinkInRespData)),
@@ -207,6 +217,9 @@ mod tests {
             ("submit", "{close: head}", Action::Close(Moment::Head)),
             ("submit", "{close: half}", Action::Close(Moment::Half)),
             ("submit", "{close: accepted}", Action::Close(Moment::Accepted)),
+            ("submit", "{accepted: '{}', status: 202}", Action::Accept { status: 202, words: "{}".into() }),
+            ("submit", "{raw: hello}", Action::Raw("hello".into())),
+            ("poll", "{status: 200, body: huge}", status(200, Page::Huge)),
             ("download", "{hang: half}", Action::Hang(Moment::Half)),
             ("download", "{cut: 100}", Action::Cut(100)),
             ("poll", "{no_link: true}", Action::Poll(PollFault::NoLink)),
@@ -233,6 +246,8 @@ mod tests {
             ("- {on: poll, do: {code: 1, word: x}}", "more than one"),
             ("- {on: poll, do: {gzip: true}}", "not for"),
             ("- {on: download, do: {close: accepted}}", "not for"),
+            ("- {on: poll, do: {accepted: x}}", "not for"),
+            ("- {on: poll, over: 1, do: {code: 1}}", "is for submissions"),
             ("- {on: poll, nth: 0, do: {code: 1}}", "count from 1"),
             ("- {on: poll, do: {status: 99}}", "no HTTP status"),
             ("- {on: poll, do: {delay: -1}}", "delay"),

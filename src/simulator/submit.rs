@@ -10,12 +10,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::BytesMut;
 use futures_util::StreamExt;
 
-use super::answer::{self, INPUT_INVALID};
+use super::answer::{self, Answer, INPUT_INVALID};
 use super::faults::{Action, Fault, Moment};
 use super::routes::{Reply, Silence, Visit, header_text};
 use super::sending::Ending;
 use super::submission::{Complaint, Reading};
 use super::world::{self, Verdict};
+
+/// What a script writes for the identifier of the task.
+const TASK: &str = "TASK";
 
 /// How far a body was read.
 pub(super) enum Read {
@@ -30,7 +33,9 @@ impl Visit<'_> {
             self.read(body, None).await?;
             return Ok(self.send(self.not_let_in()));
         }
-        let mut fault = self.shared.change(|world| world.fates.of_head());
+        let announced = header_text(headers, header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+        let announced = announced.unwrap_or(0);
+        let mut fault = self.shared.change(|world| world.fates.of_head(announced));
         let mut half = None;
         if let Some(fault) = &fault {
             tokio::time::sleep(fault.delay).await;
@@ -38,8 +43,7 @@ impl Visit<'_> {
                 Action::Close(Moment::Head) => return Err(Silence),
                 Action::Hang(Moment::Head) => return self.hang().await,
                 Action::Close(Moment::Half) | Action::Hang(Moment::Half) => {
-                    let length = header_text(headers, header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
-                    half = Some(length.unwrap_or(0) / 2);
+                    half = Some(announced / 2);
                 }
                 Action::Code { .. } | Action::Status { .. } if fault.early => {
                     if let Some(answer) = self.refusal(fault) {
@@ -47,6 +51,7 @@ impl Visit<'_> {
                     }
                 }
                 Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Cut(_) => {}
+                Action::Accept { .. } | Action::Raw(_) => {}
                 Action::Close(Moment::Body | Moment::Accepted) | Action::Hang(Moment::Body | Moment::Accepted) => {}
                 Action::Poll(_) | Action::Download(_) => {}
             }
@@ -110,6 +115,11 @@ impl Visit<'_> {
             Action::Close(Moment::Accepted) => Err(Silence),
             Action::Hang(Moment::Accepted) => self.hang().await,
             Action::Cut(bytes) => Ok(self.send_part(answer, bytes, Ending::Break)),
+            Action::Accept { status, words } => {
+                let words = words.replace(TASK, &task_id);
+                Ok(self.send(Answer::text(answer::status_of(status), "application/json", words)))
+            }
+            Action::Raw(words) => Ok(self.say_instead(&words.replace(TASK, &task_id))),
             // These have happened by now, or are not for submissions.
             Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Close(_) | Action::Hang(_) => {
                 Ok(self.send(answer))

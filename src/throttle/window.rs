@@ -82,14 +82,14 @@ impl Window {
     }
 
     /// The API said that there are too many; `others` of ours were in flight, the refused one not counted. `median` is what a
-    /// task takes.
-    pub fn refused(&mut self, others: usize, median: Duration, now: Instant) {
+    /// task takes, `at_least` how long the API wants to be left alone.
+    pub fn refused(&mut self, others: usize, median: Duration, at_least: Duration, now: Instant) {
         // With none of ours in flight somebody else uses the account: one at a time, slower.
         self.size = others.clamp(1, self.ceiling);
         self.found = true;
         self.accepted = 0;
         let rest = if others == 0 { median / 2 } else { median / 12 };
-        self.rest_until = Some(now + rest.max(REST_MIN));
+        self.rest_until = Some(now + rest.max(REST_MIN).max(at_least));
     }
 
     /// A task of ours has ended, so there is room now whatever was said before.
@@ -128,7 +128,7 @@ mod tests {
         let mut window = Window::new(256, None);
         window.accepted(1);
         window.accepted(2);
-        window.refused(2, MINUTE, now);
+        window.refused(2, MINUTE, Duration::ZERO, now);
         assert_eq!(window.size(), 2);
         assert!(!window.admits(1, now + Duration::from_secs(4)));
         assert!(window.admits(1, now + Duration::from_secs(5)));
@@ -136,10 +136,18 @@ mod tests {
     }
 
     #[test]
+    fn the_api_may_ask_for_a_longer_rest() {
+        let now = Instant::now();
+        let mut window = Window::new(256, None);
+        window.refused(1, MINUTE, MINUTE, now);
+        assert_eq!(window.rest_until(), Some(now + MINUTE));
+    }
+
+    #[test]
     fn room_that_a_task_gave_back_is_used_at_once() {
         let now = Instant::now();
         let mut window = Window::new(256, Some(Learned { size: 1, found: true }));
-        window.refused(1, MINUTE, now);
+        window.refused(1, MINUTE, Duration::ZERO, now);
         window.freed();
         assert!(window.admits(0, now));
     }
@@ -157,7 +165,7 @@ mod tests {
     fn with_nothing_of_ours_in_flight_somebody_else_uses_the_account() {
         let now = Instant::now();
         let mut window = Window::new(256, None);
-        window.refused(0, MINUTE, now);
+        window.refused(0, MINUTE, Duration::ZERO, now);
         assert_eq!(window.size(), 1);
         assert_eq!(window.rest_until(), Some(now + MINUTE / 2));
     }
@@ -193,7 +201,7 @@ mod tests {
         let now = Instant::now();
         let mut window = Window::new(256, Some(Learned { size: 5, found: false }));
         for others in [4, 3, 2] {
-            window.refused(others, Duration::ZERO, now);
+            window.refused(others, Duration::ZERO, Duration::ZERO, now);
         }
         assert_eq!(window.learned(), Learned { size: 2, found: true });
         assert_eq!(window.rest_until(), Some(now + REST_MIN));

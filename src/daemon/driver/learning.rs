@@ -20,10 +20,11 @@ impl Driver {
         match news {
             News::Answered(call) => self.pauses.answered(call),
             News::Accepted => self.window.accepted(self.in_flight()),
-            News::TooMany => {
+            News::TooMany(retry_after) => {
                 let others = self.flying.len().saturating_sub(usize::from(self.flying.contains(&id)));
                 let median = self.durations.median(&self.limits.starting);
-                self.window.refused(others, median, now);
+                let at_least = retry_after.map_or(Duration::ZERO, |wait| wait.min(backoff::RETRY_AFTER_MAX));
+                self.window.refused(others, median, at_least, now);
             }
             News::TooFast(retry_after) => {
                 self.rate.too_fast(retry_after.map(|wait| wait.min(backoff::RETRY_AFTER_MAX)), now);

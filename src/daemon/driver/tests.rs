@@ -5,7 +5,7 @@ use crate::config::{self, Overrides};
 use crate::daemon::step::Call;
 use crate::job::backoff;
 use crate::job::state::{Event, Input};
-use crate::job::{Account, AspectRatio, FileName, Folder, PairName, Request, Seed, Task, TaskId, VideoLink};
+use crate::job::{Account, AspectRatio, Doubt, FileName, Folder, PairName, Request, Seed, Task, TaskId, VideoLink};
 use crate::spool::durable::Trouble;
 
 fn config(extra: &str) -> Config {
@@ -102,7 +102,7 @@ fn the_window_holds_submissions_back_until_a_slot_is_free() {
     driver.absorb(job(1).id, stepped(accepted(&job(1)), vec![News::Accepted]), 0, now);
     begins(&mut driver, Step::Submit, job(2).id, now);
     let refused = on(&job(2), [Event::Intended, Event::NotSent { not_before: None }]);
-    driver.absorb(job(2).id, stepped(refused, vec![News::TooMany]), 0, now);
+    driver.absorb(job(2).id, stepped(refused, vec![News::TooMany(None)]), 0, now);
     assert_eq!(driver.window.size(), 1, "what was in flight is the limit");
     assert!(driver.next(false, now).is_none());
 }
@@ -172,7 +172,7 @@ fn a_job_in_doubt_takes_its_slot_for_a_while() {
     let mut driver = driver(now);
     driver.adopt(job(1), now);
     begins(&mut driver, Step::Submit, job(1).id, now);
-    let doubtful = on(&job(1), [Event::Intended, Event::OutcomeUnknown { why: "reset".to_owned() }]);
+    let doubtful = on(&job(1), [Event::Intended, Event::OutcomeUnknown { doubt: Doubt::unanswered("reset") }]);
     driver.absorb(job(1).id, stepped(doubtful, Vec::new()), 0, now);
     assert_eq!(driver.in_flight(), 1);
     begins(&mut driver, Step::Resolve, job(1).id, now);

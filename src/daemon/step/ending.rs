@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Stepped;
 use crate::daemon::shells::{Shells, StepError, blocking};
 use crate::job::state::{Event, Rejection, State};
-use crate::job::{Charged, Failure, Job, Reason, Stage};
+use crate::job::{Charged, Doubt, Failure, Job, Reason, Stage};
 use crate::ledger::Change;
 use crate::spool::finish::Finished;
 
@@ -65,8 +65,8 @@ pub(super) async fn reject(shells: &Shells, mut job: Job) -> Result<Stepped, Ste
 pub(super) async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
     let job = match &job.state {
         State::Submitting => {
-            let why = "the daemon ended while the request was on its way".to_owned();
-            shells.record(&job, Event::OutcomeUnknown { why }, Vec::new()).await?
+            let doubt = Doubt::unanswered("the daemon ended while the request was on its way");
+            shells.record(&job, Event::OutcomeUnknown { doubt }, Vec::new()).await?
         }
         State::Queued { .. }
         | State::Submitted { .. }
@@ -77,7 +77,7 @@ pub(super) async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepEr
         | State::Failing { .. }
         | State::Failed { .. } => job,
     };
-    let State::InDoubt { why } = &job.state else {
+    let State::InDoubt { doubt } = &job.state else {
         return Err(StepError::Bug(format!("resolved while {}", job.state.label())));
     };
     if shells.policy.resubmit_in_doubt && job.attempts < IN_DOUBT_ATTEMPTS_MAX {
@@ -85,12 +85,12 @@ pub(super) async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepEr
     }
     let failure = Failure {
         reason: Reason::InDoubt,
-        message: why.clone(),
+        message: doubt.message.clone(),
         stage: Stage::Submit,
         charged: Charged::Unknown,
         task: None,
-        request_id: None,
-        http_status: None,
+        request_id: doubt.request_id.clone(),
+        http_status: doubt.http_status,
         problems: Vec::new(),
     };
     Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?))

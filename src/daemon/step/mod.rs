@@ -41,9 +41,9 @@ pub enum News {
     Answered(Call),
     /// A submission was accepted.
     Accepted,
-    /// The API has too many tasks of this account.
-    TooMany,
-    /// The API was asked too often.
+    /// The API has too many tasks of this account, and perhaps said when to come back.
+    TooMany(Option<Duration>),
+    /// The API was asked too often, and perhaps said when to come back.
     TooFast(Option<Duration>),
     /// The account is not let in or cannot pay.
     AccountRefused(Call, String),

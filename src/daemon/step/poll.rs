@@ -171,7 +171,7 @@ async fn poll_refused(
             tell_code(&job, error, "tries again with another seed");
             Ok(answered(shells.record(&job, another_attempt(seed), Vec::new()).await?))
         }
-        Ruling::SlowDown | Ruling::Fewer => Ok(answered(job).and(News::TooFast(None))),
+        Ruling::SlowDown | Ruling::Fewer => Ok(answered(job).and(News::TooFast(error.retry_after))),
         Ruling::AskAgain => Ok(answered(job)),
         Ruling::PauseAccount => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, coded(error)))),
     }
@@ -194,8 +194,13 @@ mod tests {
     }
 
     fn business(code: u32) -> PollAnswer {
-        let error =
-            VendorError { code: BusinessCode(code), message: String::new(), request_id: None, http_status: 400 };
+        let error = VendorError {
+            code: BusinessCode(code),
+            message: String::new(),
+            request_id: None,
+            http_status: 400,
+            retry_after: None,
+        };
         PollAnswer::Business(error)
     }
 

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::ending::condemn;
 use super::{Call, News, Stepped, another_attempt, business_failure, coded, fail, said, tell_code};
-use crate::api::{SubmitAnswer, VendorError};
+use crate::api::{Refusal, SubmitAnswer, VendorError};
 use crate::daemon::shells::{Shells, StepError, blocking};
 use crate::job::plan::{self, Ruling};
 use crate::job::state::Event;
-use crate::job::{Charged, Failure, Job, Reason, Seed, Stage, Task};
+use crate::job::{Charged, Doubt, Failure, Job, Reason, Seed, Stage, Task};
 use crate::ledger::Change;
 
 pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
@@ -88,8 +88,9 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
             Ok(Stepped { release: true, ..Stepped::with(job) }.and(News::GivenBack(send)))
         }
         SubmitAnswer::InDoubt(refusal) => {
-            let why = said(&refusal);
-            let job = shells.record(&job, Event::OutcomeUnknown { why }, Vec::new()).await?;
+            let Refusal { message, request_id, http_status, .. } = refusal;
+            let doubt = Doubt { message, request_id, http_status };
+            let job = shells.record(&job, Event::OutcomeUnknown { doubt }, Vec::new()).await?;
             Ok(Stepped::with(job))
         }
     }
@@ -115,12 +116,12 @@ async fn submit_refused(shells: &Shells, job: Job, seed: Seed, error: &VendorErr
         Ruling::SlowDown => {
             tell_code(&job, error, "waits: the API is asked too often");
             let job = not_sent(shells, &job, None).await?;
-            Ok(answered(job).and(News::Answered(Call::Submit)).and(News::TooFast(None)))
+            Ok(answered(job).and(News::Answered(Call::Submit)).and(News::TooFast(error.retry_after)))
         }
         Ruling::Fewer | Ruling::AskAgain => {
             tell_code(&job, error, "waits: the account has too many tasks in flight");
             let job = not_sent(shells, &job, None).await?;
-            Ok(answered(job).and(News::Answered(Call::Submit)).and(News::TooMany))
+            Ok(answered(job).and(News::Answered(Call::Submit)).and(News::TooMany(error.retry_after)))
         }
         Ruling::PauseAccount => {
             let job = not_sent(shells, &job, None).await?;

@@ -1,7 +1,7 @@
 //! What is to be done next, and what each answer means, as tables.
 
 use super::*;
-use crate::job::failure::{Charged, Reason, Stage};
+use crate::job::failure::{Charged, Doubt, Reason, Stage};
 use crate::job::state::{Finish, Publication, Rejection, Video};
 use crate::job::{Account, AspectRatio, Failure, FileName, Folder, Input, JobId, PairName, Request, TaskId, VideoLink};
 
@@ -126,7 +126,7 @@ fn each_state_has_its_next_step() {
         (State::Queued { not_before: None }, Next::Now(Step::Submit)),
         (State::Queued { not_before: Some(at(7)) }, Next::At(at(7), Step::Submit)),
         (State::Submitting, Next::Now(Step::Resolve)),
-        (State::InDoubt { why: "reset".to_owned() }, Next::Now(Step::Resolve)),
+        (State::InDoubt { doubt: Doubt::unanswered("reset") }, Next::Now(Step::Resolve)),
         (submitted(None, None), Next::WhenLikely(Step::Poll)),
         (submitted(Some(finish), None), Next::Now(Step::Poll)),
         (submitted(None, Some(at(8))), Next::At(at(8), Step::Poll)),

@@ -8,8 +8,8 @@ use super::*;
 use crate::job::business_code::BusinessCode;
 use crate::job::state::{Finish, Publication, Rejection, Video};
 use crate::job::{
-    Account, AspectRatio, Charged, Failure, FileName, Folder, Input, InputFile, PairName, Problem, Reason, Request,
-    Seed, Stage, State, Task, TaskId, VideoLink,
+    Account, AspectRatio, Charged, Doubt, Failure, FileName, Folder, Input, InputFile, PairName, Problem, Reason,
+    Request, Seed, Stage, State, Task, TaskId, VideoLink,
 };
 
 fn at(milliseconds: i64) -> Timestamp {
@@ -93,7 +93,9 @@ fn states() -> Vec<State> {
         State::Submitted { task: task(), finish: Some(finish), ask_at: None },
         State::Ready { task: task(), finish, link: VideoLink::new("https://cdn.example/v?sig=s".to_owned()) },
         State::Fetched { task: task(), finish, video: video.clone(), publication },
-        State::InDoubt { why: "reset".to_owned() },
+        State::InDoubt {
+            doubt: Doubt { message: "reset".to_owned(), request_id: Some("r".to_owned()), http_status: Some(502) },
+        },
         State::Failing { failure: failure(Reason::Business(BusinessCode(50_412))), rejection },
         State::Delivered { task: task(), finish, video, number: 3 },
         State::Failed { failure: failure(Reason::InDoubt) },

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::{Expected, Neighbours, Place, Row, assert_words, paid_for, play, report_of, rows, tell, words_of};
-use crate::rig::{Rig, script, vendor};
+use crate::rig::{Rig, pictures, script, vendor};
 use jimengd::simulator::{Script, Settings};
 
 /// The pair that the row is about is called so, and its prompt is that.
@@ -27,6 +27,11 @@ struct Exchange {
     /// Laid over the configuration.
     #[serde(default)]
     with: Value,
+    /// Laid over the configuration, too, but mended when the API is. `ADDRESS` stands for the vendor's host and port.
+    #[serde(default)]
+    with_at_first: Value,
+    /// The picture is filled up to that many bytes, so that it does not fit into a connection's buffers.
+    picture_bytes: Option<usize>,
     #[serde(default)]
     vendor: Vendor,
     expect: Expected,
@@ -79,11 +84,20 @@ impl Exchange {
     /// Plays the row; what the report says, if there is one.
     async fn play(self) -> Option<String> {
         let expected = &self.expect;
-        let with = if self.with.is_null() { String::new() } else { text(&self.with) };
-        let rig = Rig::new(self.settings(), &with);
+        let laid_over = |value: &Value| if value.is_null() { String::new() } else { text(value) };
+        let rig = Rig::new(self.settings(), &laid_over(&self.with));
+        if !self.with_at_first.is_null() {
+            let address = rig.vendor().addr().to_string();
+            rig.configure(&laid_over(&self.with_at_first).replace("ADDRESS", &address));
+        }
         let neighbours = Neighbours::in_folder("");
         neighbours.drop_before(&rig);
-        rig.drop_with(NAME, &self.sidecar());
+        let mut picture = pictures::png();
+        if let Some(bytes) = self.picture_bytes {
+            picture.resize(bytes.max(picture.len()), 0);
+        }
+        rig.copy_in(format!("{NAME}.png"), &picture);
+        rig.copy_in(format!("{NAME}.yaml"), self.sidecar().as_bytes());
         neighbours.drop_after(&rig);
         let mut outcome = rig.run_once().await;
         assert_eq!(outcome.held_by_the_api, expected.paused.is_some(), "whether it is held back\n{}", rig.scene());
@@ -93,6 +107,7 @@ impl Exchange {
             assert_eq!(rig.reports(), 0, "no pair fails for it\n{}", rig.scene());
             rig.assert_everywhere_once();
             rig.vendor().follow(Script::default());
+            rig.configure(&laid_over(&self.with));
             outcome = rig.run_once().await;
         }
         assert_eq!(outcome.failed, u64::from(expected.r#in == Place::Error), "failed\n{}", rig.scene());
@@ -151,5 +166,10 @@ async fn play_table(name: &str, at_least: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn codes() {
-    play_table("codes", 30).await;
+    play_table("codes", 68).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers() {
+    play_table("answers", 60).await;
 }
