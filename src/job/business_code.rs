@@ -128,14 +128,15 @@ const TABLE: &[Row] = &[
         meaning: "The API reported a general error and said nothing else.",
         advice: NOT_OURS,
     },
+    // No page tells more, but this is no pair's fault: to reject it would be to reject the whole inbox.
     Row {
         code: 50_204,
         reason: "service_not_open",
         message: None,
         fault: Fault::Account,
-        verdict: Verdict::Reject,
+        verdict: Verdict::PauseAccount,
         meaning: "The service is not switched on for the provider's account, or it is not known there.",
-        advice: "Ask the API's provider about the account, then move the files back to the inbox.",
+        advice: ACCOUNT,
     },
     // Clients saw it for a task that was not known yet, too, so a poll does not believe it at first.
     Row {
@@ -424,7 +425,7 @@ mod tests {
         use Verdict::{Fewer, NewSeed, PauseAccount, Reject, SlowDown};
         let expected = [
             (50_200, Service, Reject),
-            (50_204, Account, Reject),
+            (50_204, Account, PauseAccount),
             (50_215, Input, Reject),
             (50_218, Picture, Reject),
             (50_400, Account, PauseAccount),
