@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, ConfigError, Effective, Overrides};
 
 pub mod check;
+pub mod codes;
 pub mod demo;
 pub mod progress;
 pub mod reload;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Tell what waits, runs and failed, and why
     #[command(long_about = status::LONG_ABOUT)]
     Status(status::Status),
+    /// Tell what a business code or the reason in a report means, and what is done about it
+    #[command(long_about = codes::LONG_ABOUT)]
+    Codes(codes::Codes),
     /// Have a running daemon read its configuration again, and wait for its word
     #[command(long_about = reload::LONG_ABOUT)]
     Reload(reload::Reload),
@@ -149,6 +153,7 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Check(args) => check::run(args).await,
         Command::Status(args) => status::run(&args),
+        Command::Codes(args) => codes::run(&args),
         Command::Reload(args) => reload::run(&args).await,
     }
 }

@@ -189,7 +189,12 @@ fn command_line(pid: Pid) -> Option<ConfigArgs> {
     let words = words.map(|word| std::ffi::OsString::from_vec(word.to_vec()));
     match Cli::try_parse_from(words).ok()?.command {
         Command::Run(run) => Some(run.config),
-        Command::Demo(_) | Command::Simulate(_) | Command::Check(_) | Command::Status(_) | Command::Reload(_) => None,
+        Command::Demo(_)
+        | Command::Simulate(_)
+        | Command::Check(_)
+        | Command::Status(_)
+        | Command::Codes(_)
+        | Command::Reload(_) => None,
     }
 }
 

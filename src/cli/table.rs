@@ -22,6 +22,21 @@ pub fn aligned(indent: &str, rows: &[Vec<String>]) -> String {
     text
 }
 
+/// `text` in lines of at most `width` characters, broken between words; a longer word has a line of its own.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// How long ago `since` was at `now`, in its largest unit.
 pub fn age(since: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(since).as_secs().max(0);
@@ -46,6 +61,20 @@ mod tests {
     fn columns_stand_below_each_other_and_lines_end_clean() {
         let rows = [vec!["é".to_owned(), "b".to_owned()], vec!["long".to_owned(), String::new()]];
         assert_eq!(aligned("> ", &rows), "> é     b\n> long\n");
+    }
+
+    #[test]
+    fn lines_are_broken_between_words_and_filled() {
+        let cases: [(&str, usize, &[&str]); 5] = [
+            ("", 5, &[]),
+            ("ab cd", 5, &["ab cd"]),
+            ("ab cde", 5, &["ab", "cde"]),
+            ("abcdefg h i", 3, &["abcdefg", "h i"]),
+            ("éé éé", 5, &["éé éé"]),
+        ];
+        for (text, width, lines) in cases {
+            assert_eq!(wrapped(text, width), lines, "{text} in {width}");
+        }
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    const OURS: [Reason; 11] = [
+    /// Every reason but the API's own.
+    pub const OURS: [Reason; 11] = [
         Self::InvalidSidecar,
         Self::InvalidPicture,
         Self::AmbiguousPair,
@@ -112,9 +113,9 @@ impl Reason {
     }
 
     /// What to do about it, a sentence.
-    pub fn advice(self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::Business(code) => return business_code::entry(code).advice,
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Business(code) => business_code::entry(code).advice,
             Self::InvalidSidecar => "Mend what is listed under problems, then move the files back to the inbox.",
             Self::InvalidPicture => "Use a whole JPEG or PNG within the limits, then move the files back to the inbox.",
             Self::AmbiguousPair => {
@@ -135,7 +136,7 @@ impl Reason {
             }
             Self::Poison => "Please report this with the files if you can, for no pair should be able to do that.",
             Self::Cancelled => "Move the files back to the inbox if you want the video after all.",
-        })
+        }
     }
 }
 

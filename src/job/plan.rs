@@ -84,27 +84,51 @@ pub enum Ruling {
     AskAgain,
 }
 
+impl Ruling {
+    /// The word for it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Fail => "reject",
+            Self::AnotherAttempt => "another_attempt",
+            Self::SlowDown => "slow_down",
+            Self::Fewer => "fewer",
+            Self::PauseAccount => "pause_account",
+            Self::AskAgain => "ask_again",
+        }
+    }
+}
+
 /// How long after its submission a task may be unknown to the API without being lost.
 pub const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(30);
 
-/// What `code`, given to a submission, means.
+/// What `code`, given to a submission, means for `job`.
 pub fn on_submit(job: &Job, code: BusinessCode, policy: &Policy) -> Ruling {
+    // This attempt is not counted yet, hence the 1.
+    submit_ruling(code, has_attempt_left(job, 1, policy))
+}
+
+/// What `code`, given to a poll, means for `job`.
+pub fn on_poll(job: &Job, task: &Task, code: BusinessCode, now: Timestamp, policy: &Policy) -> Ruling {
+    poll_ruling(code, is_young(task, now), has_attempt_left(job, 0, policy))
+}
+
+/// What `code`, given to a submission, means.
+pub fn submit_ruling(code: BusinessCode, attempt_left: bool) -> Ruling {
     match business_code::verdict(code) {
-        Verdict::Reject => Ruling::Fail,
-        // This attempt is not counted yet, hence the 1.
-        Verdict::NewSeed => another_or_fail(job, 1, policy),
+        Verdict::NewSeed if attempt_left => Ruling::AnotherAttempt,
+        Verdict::Reject | Verdict::NewSeed => Ruling::Fail,
         Verdict::SlowDown => Ruling::SlowDown,
         Verdict::Fewer => Ruling::Fewer,
         Verdict::PauseAccount => Ruling::PauseAccount,
     }
 }
 
-/// What `code`, given to a poll, means. A throttled poll says nothing about the task.
-pub fn on_poll(job: &Job, task: &Task, code: BusinessCode, now: Timestamp, policy: &Policy) -> Ruling {
+/// What `code`, given to a poll of a task that is `young` or not, means. A throttled poll says nothing about the task.
+pub fn poll_ruling(code: BusinessCode, young: bool, attempt_left: bool) -> Ruling {
     match business_code::verdict(code) {
-        Verdict::Reject if code == BusinessCode::INPUT_INVALID && is_young(task, now) => Ruling::AskAgain,
-        Verdict::Reject => Ruling::Fail,
-        Verdict::NewSeed => another_or_fail(job, 0, policy),
+        Verdict::Reject if code == BusinessCode::INPUT_INVALID && young => Ruling::AskAgain,
+        Verdict::NewSeed if attempt_left => Ruling::AnotherAttempt,
+        Verdict::Reject | Verdict::NewSeed => Ruling::Fail,
         Verdict::SlowDown | Verdict::Fewer => Ruling::SlowDown,
         Verdict::PauseAccount => Ruling::PauseAccount,
     }
@@ -129,9 +153,10 @@ pub fn next_seed(seed: Seed, draw: u32) -> Seed {
     }
 }
 
-fn another_or_fail(job: &Job, uncounted: u32, policy: &Policy) -> Ruling {
+/// Whether a new seed may still be tried; `uncounted` attempts are not in the job yet.
+fn has_attempt_left(job: &Job, uncounted: u32, policy: &Policy) -> bool {
     let may_differ = job.request.as_ref().is_some_and(|request| request.seed.may_change());
-    if may_differ && job.attempts + uncounted <= policy.extra_attempts { Ruling::AnotherAttempt } else { Ruling::Fail }
+    may_differ && job.attempts + uncounted <= policy.extra_attempts
 }
 
 #[cfg(test)]

@@ -174,13 +174,19 @@ fn simulator(settings: Settings) -> Simulator {
     Simulator::start(Settings { token: Some(TOKEN.to_owned()), ..settings }).unwrap()
 }
 
-#[test]
-fn the_help_is_as_before() {
+/// Where the snapshots of `folder` lie, named after what was asked for alone.
+fn snapshots(folder: &str) -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/help"));
+    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    for command in ["jimengd", "run", "demo", "simulate", "check", "status", "reload"] {
+    settings
+}
+
+#[test]
+fn the_help_is_as_before() {
+    let settings = snapshots("help");
+    for command in ["jimengd", "run", "demo", "simulate", "check", "status", "codes", "reload"] {
         let mut program = program();
         if command != "jimengd" {
             program.arg(command);
@@ -198,6 +204,58 @@ fn wrong_usage_is_64_and_the_version_is_told() {
     for args in wrong {
         assert_eq!(ended(program().args(args)).0, 64, "{args:?}");
     }
+}
+
+#[test]
+fn codes_are_told_as_before() {
+    let settings = snapshots("codes");
+    let asked: [(&str, &[&str]); 5] = [
+        ("all", &[]),
+        ("one", &["50412"]),
+        ("by_reason", &["in_doubt", "post_img_risk_not_pass", "code_50599"]),
+        ("unknown", &["50299"]),
+        ("json", &["--json", "50215", "50430", "50599", "in_doubt"]),
+    ];
+    for (name, args) in asked {
+        let (code, text) = ended(program().arg("codes").args(args));
+        assert_eq!(code, 0, "{name}");
+        settings.bind(|| insta::assert_snapshot!(name, text));
+    }
+}
+
+#[test]
+fn codes_fit_a_narrow_window_and_each_can_be_asked_for() {
+    let (_, page) = ended(program().arg("codes"));
+    let wide: Vec<&str> = page.lines().filter(|line| line.chars().count() > 80 || line.ends_with(' ')).collect();
+    assert!(wide.is_empty(), "{wide:?}");
+    let (code, all) = json(program().arg("codes"));
+    assert_eq!((code, &all["schema"]), (0, &1.into()));
+    let (codes, reasons) = (all["codes"].as_array().unwrap(), all["reasons"].as_array().unwrap());
+    assert!(codes.iter().all(|one| one["known"] == true), "{all}");
+    for one in codes.iter().chain(reasons) {
+        let word = one["reason"].as_str().unwrap();
+        assert!(page.contains(word), "{word} is not on the page");
+        // By its word as by its number, and nothing else is told.
+        let number = one["code"].as_u64().map(|number| number.to_string());
+        for asked in number.as_deref().into_iter().chain([word]) {
+            let (code, found) = json(program().args(["codes", asked]));
+            assert_eq!(code, 0, "{asked}");
+            let found = [&found["codes"], &found["reasons"]].map(|part| part.as_array().unwrap().clone()).concat();
+            assert_eq!(found, std::slice::from_ref(one), "{asked}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_code_is_64_and_said_to_be_none() {
+    for asked in ["fifty", "5O412", "50412.0", "4294967296", "code_50412", "IN_DOUBT", "-5", ""] {
+        let output = output(program().args(["codes", asked]));
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(64), 0), "{asked}");
+    }
+    let said = |args: &[&str]| String::from_utf8(output(program().arg("codes").args(args)).stderr).unwrap();
+    assert!(said(&["50412", "fifty"]).contains("'fifty'"), "{}", said(&["50412", "fifty"]));
+    assert!(said(&["fifty"]).contains("jimengd codes lists them all"), "{}", said(&["fifty"]));
+    assert!(said(&["10000"]).contains("success"), "{}", said(&["10000"]));
 }
 
 #[test]

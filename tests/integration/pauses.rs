@@ -65,6 +65,7 @@ async fn an_account_that_cannot_pay_is_waited_for() {
         is_waited_out("account", "{status: 402, body: envelope}"),
         is_waited_out("account", "{code: 50400}"),
         is_waited_out("account", "{code: 50400, status: 401}"),
+        is_waited_out("account", "{code: 50204}"),
     );
 }
 

@@ -91,3 +91,14 @@ fn the_users_and_folders_of_the_package_are_those_of_the_unit() {
     let made: Vec<_> = folders.lines().filter(|line| !line.starts_with('#')).collect();
     assert!(made.iter().any(|line| line.contains(root.to_str().unwrap())), "{made:?}");
 }
+
+#[test]
+fn the_readme_tells_the_codes_as_the_program_does() {
+    let (begin, end) = ("<!-- codes: printed by jimengd codes --markdown -->\n", "<!-- /codes -->\n");
+    let readme = text("README.md");
+    let told = readme.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map(|(told, _)| told);
+    assert!(
+        told == Some(&jimengd::cli::codes::markdown()),
+        "README.md: put what `cargo run -- codes --markdown` prints between {begin}and {end}"
+    );
+}

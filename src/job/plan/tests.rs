@@ -52,7 +52,8 @@ fn a_refused_submission_is_ruled_by_its_code_and_by_what_was_tried() {
     let cases = [
         (50_412, DRAWN, 0, 1, Fail),
         (50_215, DRAWN, 0, 1, Fail),
-        (50_204, DRAWN, 0, 9, Fail),
+        (50_200, DRAWN, 0, 9, Fail),
+        (50_204, DRAWN, 0, 9, PauseAccount),
         (50_429, DRAWN, 0, 0, SlowDown),
         (50_430, FIXED, 9, 0, Fewer),
         (50_400, DRAWN, 0, 1, PauseAccount),

@@ -75,7 +75,7 @@ fn a_report_with_a_business_code() {
     reason: text_risk_not_pass
     message: Text Risk Not Pass
     meaning: The prompt did not pass moderation, so no video was made.
-    advice: Reword the prompt in the sidecar, then move both files back to the inbox.
+    advice: Reword the prompt in the sidecar, then move the files back to the inbox.
     stage: submit
     charged: 'no'
     attempts: 1
