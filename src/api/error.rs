@@ -84,17 +84,36 @@ pub enum DownloadError {
     },
 }
 
-/// The error and its causes in one line, without the address it happened at.
+/// What the HTTP library says around a cause, which tells a user nothing that the cause does not.
+const WRAPPERS: [&str; 6] = [
+    "error sending request",
+    "error decoding response body",
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "error reading a body from connection",
+    "connection error",
+];
+
+/// The library's words for an end where an answer should have begun.
+const CLOSED: &str = "connection closed before message completed";
+
+/// The causes of the error in one line, without the address it happened at.
 pub(super) fn told(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = error.to_string();
+    let mut causes = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
+        causes.push(next.to_string());
         cause = next.source();
     }
-    text
+    let last = causes.len() - 1;
+    let telling: Vec<&str> = causes
+        .iter()
+        .enumerate()
+        .filter(|(at, cause)| *at == last || !WRAPPERS.contains(&cause.as_str()))
+        .map(|(_, cause)| if cause == CLOSED { "the connection was closed instead of an answer" } else { cause })
+        .collect();
+    telling.join(": ")
 }
 
 /// The first cause of this type.

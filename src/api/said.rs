@@ -100,7 +100,7 @@ impl Said {
         match serde_json::from_slice::<Value>(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)) {
             Ok(Value::Object(body)) => said.read_object(Value::Object(body), mask),
             Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => {
-                said.message = mask.clean(&String::from_utf8_lossy(bytes));
+                said.message = mask.clean(&foreign(&String::from_utf8_lossy(bytes)));
             }
         }
         said
@@ -142,11 +142,13 @@ impl Said {
         let lower = message.to_lowercase();
         self.names_a_wrong_path = lower.contains(INVALID_URL);
         self.denies_the_task = UNKNOWN_TASK_WORDS.iter().any(|words| lower.contains(words));
-        let named = match (&self.code, message.is_empty()) {
-            (Some(Code::Word { word, .. }), true) => word.as_str(),
-            (Some(Code::Word { .. } | Code::Success | Code::Business(_) | Code::Foreign) | None, _) => message,
+        self.message = match (&self.code, message.is_empty()) {
+            (Some(Code::Word { word, .. }), true) => mask.clean(word),
+            (Some(Code::Foreign) | None, true) => mask.clean(&format!("an answer of another kind: {body}")),
+            (Some(Code::Word { .. } | Code::Success | Code::Business(_) | Code::Foreign) | None, _) => {
+                mask.clean(innermost(message).as_deref().unwrap_or(message))
+            }
         };
-        self.message = mask.clean(named);
         let ids = [&body["request_id"], &body["ResponseMetadata"]["RequestId"]];
         if let Some(id) = ids.into_iter().filter_map(Value::as_str).find_map(|id| request_id(id, mask)) {
             self.request_id = Some(id);
@@ -177,6 +179,33 @@ impl Said {
             retry_after: self.retry_after,
         }
     }
+}
+
+/// What a whole answer that is no JSON object is.
+fn foreign(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() {
+        return "an empty answer".to_owned();
+    }
+    // Lowercase of the same length, so that places in it are places in the text.
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title>").map(|at| at + "<title>".len()).and_then(|start| {
+        let end = lower[start..].find("</title>")?;
+        Some(text[start..start + end].trim()).filter(|title| !title.is_empty())
+    });
+    match (title, text.starts_with('<')) {
+        (Some(title), _) => format!("a web page in place of an answer: {title}"),
+        (None, true) => format!("a web page in place of an answer: {text}"),
+        (None, false) => format!("not an answer of this API: {text}"),
+    }
+}
+
+/// The message of an answer that the gateway quotes inside its own.
+fn innermost(message: &str) -> Option<String> {
+    let quoted = &message[message.find('{')?..];
+    let inner = serde_json::Deserializer::from_str(quoted).into_iter::<Value>().next()?.ok()?;
+    let said = inner["message"].as_str().or(inner["error"]["message"].as_str())?;
+    (!said.is_empty()).then(|| said.to_owned())
 }
 
 /// A number, digits in a string, or a word; `None` where there is nothing.

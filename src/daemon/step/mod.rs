@@ -175,7 +175,10 @@ pub(super) fn another_attempt(seed: Seed) -> Event {
 pub(super) fn business_failure(error: &VendorError, stage: Stage, charged: Charged, task: Option<Task>) -> Failure {
     Failure {
         reason: Reason::Business(error.code),
-        message: error.message.clone(),
+        message: match error.message.as_str() {
+            "" => "The API gave the code without a word.".to_owned(),
+            said => said.to_owned(),
+        },
         stage,
         charged,
         task,

@@ -186,7 +186,7 @@ pub fn words_of(case: &str, report: &Value) -> String {
     for key in ["code", "reason", "message", "meaning", "advice", "stage", "charged", "attempts"] {
         let value = match &report[key] {
             Value::Null => continue,
-            Value::String(text) => text.clone(),
+            Value::String(text) => without_identifiers(text),
             other => serde_yaml::to_string(other).expect("it was YAML").trim_end().to_owned(),
         };
         writeln!(words, "    {key}: {value}").expect("a String takes all");
@@ -201,6 +201,26 @@ pub fn words_of(case: &str, report: &Value) -> String {
         writeln!(words, "    - {place}: {}; {}", part("message"), part("proposal")).expect("a String takes all");
     }
     words
+}
+
+/// Digits in a row that make an identifier, of a task or of a request.
+const IDENTIFIER_DIGITS: usize = 14;
+
+/// The text without identifiers, which differ from run to run.
+fn without_identifiers(text: &str) -> String {
+    let mut clean = String::new();
+    let mut digits = String::new();
+    for c in text.chars().chain(std::iter::once('\n')) {
+        if c.is_ascii_hexdigit() && !c.is_ascii_lowercase() {
+            digits.push(c);
+            continue;
+        }
+        clean.push_str(if digits.len() >= IDENTIFIER_DIGITS { "NNN" } else { &digits });
+        digits.clear();
+        clean.push(c);
+    }
+    clean.pop();
+    clean
 }
 
 /// The good pairs around a case.
