@@ -15,5 +15,6 @@ mod rejection;
 mod rig;
 mod shipped_files;
 mod shutdown;
+mod tables;
 mod throttling;
 mod wire_contract;

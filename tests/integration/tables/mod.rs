@@ -1,0 +1,3 @@
+//! Cases as data: one table of rows each, and what plays them.
+
+mod public;
