@@ -21,7 +21,7 @@ use jimengd::simulator::{Script, Settings};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::rig::{Rig, TOKEN, script, vendor};
+use crate::rig::{Rig, TOKEN, files, script, vendor};
 use internet::{API, CDN, Internet};
 
 const TABLE: &str = include_str!("../../fixtures/tables/public.yaml");
@@ -65,6 +65,7 @@ struct Row {
     /// Faults of the API.
     #[serde(default)]
     script: String,
+    /// When a definite bad answer is the last.
     give_up_after: Option<String>,
     /// The video does not come, and the report says this.
     refused: Option<String>,
@@ -94,6 +95,7 @@ fn every_row_of_the_table_is_played_in_a_network_of_its_own() {
         Err(why) => return say(&format!("NOT PLAYED: public.yaml, for no network can be made here: {why}")),
     };
     let cases: Vec<String> = rows().into_iter().map(|row| row.case).collect();
+    assert!(!cases.is_empty(), "the table is empty");
     for (at, case) in cases.iter().enumerate() {
         assert!(!cases[..at].contains(case), "twice in the table: {case}");
     }
@@ -219,9 +221,18 @@ async fn play(row: &Row) {
     let elsewhere: Vec<&String> = asked.iter().filter(|host| !matches!(host.as_str(), API | CDN)).collect();
     assert_eq!(elsewhere, row.asked.iter().collect::<Vec<_>>(), "{}", daemon.said());
     assert!(asked.iter().any(|host| host == API) && asked.iter().any(|host| host == CDN), "{asked:?}");
-    let said = daemon.said();
-    for secret in [TOKEN, "sig="] {
-        assert!(!said.contains(secret), "{secret} is in the log");
-        assert!(!rig.scene().contains(secret), "{secret} is in a report or the ledger");
+    let mut told = vec![daemon.said(), rig.scene()];
+    for folder in ["error", "outbox"] {
+        told.extend(files(&rig.root().join(folder)).iter().map(|file| text(file)));
     }
+    for text in told {
+        for secret in [TOKEN, "sig="] {
+            assert!(!text.contains(secret), "{secret} is told:\n{text}");
+        }
+    }
+}
+
+/// What stands in a file, as far as it is text.
+fn text(file: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()
 }
