@@ -77,13 +77,8 @@ impl Internet {
     /// An internet with these names and redirects; nobody answers in it yet.
     pub fn new(names: BTreeMap<String, Vec<Vec<IpAddr>>>, redirects: BTreeMap<String, String>) -> Self {
         let folder = TempDir::with_prefix("jimengd-ca-").unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = STANDARD.encode(params.self_signed(&key).unwrap().der());
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{certificate}\n-----END CERTIFICATE-----\n");
-        std::fs::write(folder.path().join("ca.pem"), pem).unwrap();
-        let authority = Issuer::new(params, key);
+        let (certificate, authority) = authority();
+        std::fs::write(folder.path().join("ca.pem"), certificate).unwrap();
         Self { folder, shared: Arc::new(Shared { names, redirects, authority, seen: Mutex::default() }) }
     }
 
@@ -111,6 +106,16 @@ impl Internet {
     pub fn asked(&self) -> Vec<String> {
         self.shared.lock().asked.clone()
     }
+}
+
+/// A new authority: its certificate as PEM, and what signs in its name.
+pub fn authority() -> (String, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = STANDARD.encode(params.self_signed(&key).unwrap().der());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{certificate}\n-----END CERTIFICATE-----\n");
+    (pem, Issuer::new(params, key))
 }
 
 /// At all addresses, of both kinds if the machine has both.
