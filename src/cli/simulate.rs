@@ -41,6 +41,7 @@ A script is a YAML list of rules. A rule counts the requests it looks at, and st
     raw: TEXT                these very bytes, HTTP or not, then the end; a submission is accepted and paid
     word: pending            poll: a status nobody knows
     no_link: true            poll: done, but no link; link_in_resp_data: true; link: ADDRESS
+    link: 'https://10.0.0.1{path}'   {path} stands for the path and query of the right link
     expired: true            download: 403
     length: 100              download: so many bytes fewer than Content-Length says; -100: the file itself is shorter
     ignore_range: true, new_etag: true, gzip: true, drip: BYTES_PER_SECOND   downloads
@@ -86,6 +87,10 @@ pub struct Simulate {
     /// `Retry-After` with 50429 and 50430.
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u64>,
+    /// Where links to videos lead, such as https://cdn.example, if something before this serves it; else, by plain http, to
+    /// the host that was asked.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    links: Option<String>,
     /// How long a link to a video is good.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     link_seconds: u64,
@@ -114,6 +119,14 @@ fn part(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
         Ok(_) | Err(_) => Err("not a number from 0 to 1".to_owned()),
+    }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host.map(|host| host.strip_suffix('/').unwrap_or(host)) {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#']) => Ok(text.trim_end_matches('/').to_owned()),
+        Some(_) | None => Err("not https:// or http:// and a host".to_owned()),
     }
 }
 
@@ -157,6 +170,7 @@ fn settings(args: Simulate) -> anyhow::Result<Settings> {
         concurrency: Some(args.concurrency).filter(|limit| *limit > 0),
         requests_per_second: Some(args.rate).filter(|rate| *rate > 0.0),
         retry_after: args.retry_after,
+        links: args.links,
         link_life: Duration::from_secs(args.link_seconds),
         video_bytes: args.video_bytes,
         ..Settings::default()
@@ -207,8 +221,11 @@ mod tests {
         .unwrap();
         assert_eq!((settings.misbehave, settings.concurrency, settings.requests_per_second), (0.15, None, Some(2.5)));
         assert_eq!((settings.token.as_deref(), settings.link_life), (Some("sk-1"), Duration::from_secs(5)));
-        for wrong in [["--misbehave=2", ""], ["--task-seconds=-1", ""], ["--rate=x", ""], ["--token=", ""]] {
-            assert!(settings_of(&wrong[..1]).is_err(), "{wrong:?}");
+        assert_eq!(settings_of(&["--links=https://cdn.example/"]).unwrap().links.unwrap(), "https://cdn.example");
+        for wrong in
+            ["--misbehave=2", "--task-seconds=-1", "--rate=x", "--token=", "--links=cdn.example", "--links=http:///"]
+        {
+            assert!(settings_of(&[wrong]).is_err(), "{wrong}");
         }
     }
 

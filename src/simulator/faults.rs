@@ -119,7 +119,7 @@ pub enum PollFault {
     NoLink,
     /// Done, the link only inside `resp_data`.
     LinkInRespData,
-    /// Done, with that link.
+    /// Done, with that link; `{path}` in it is path and query of the right one.
     Link(String),
 }
 

@@ -62,6 +62,8 @@ pub struct Settings {
     pub requests_per_second: Option<f64>,
     /// `Retry-After` in seconds with both refusals.
     pub retry_after: Option<u64>,
+    /// Where links lead, as `https://cdn.example`; `None`: by plain http to the host that was asked.
+    pub links: Option<String>,
     /// How long a link is good; in whole seconds.
     pub link_life: Duration,
     /// How long a task is known.
@@ -87,6 +89,7 @@ impl Default for Settings {
             concurrency: None,
             requests_per_second: None,
             retry_after: None,
+            links: None,
             link_life: Duration::from_secs(3600),
             task_life: Duration::from_secs(12 * 3600),
             video_bytes: None,

@@ -9,6 +9,9 @@ use super::routes::{Reply, Silence, Visit, header_text, unix_seconds};
 use super::sending::Ending;
 use super::world::{self, Status, Task};
 
+/// Stands for path and query of the right link in a wrong one.
+const PATH: &str = "{path}";
+
 impl Visit<'_> {
     pub(super) async fn poll(&self, task_id: &str, headers: &HeaderMap) -> Reply {
         self.note(|request| request.task_id = Some(task_id.to_owned()));
@@ -69,12 +72,13 @@ impl Visit<'_> {
         match task.status() {
             Status::Failed(code) => answer::business(code, request_id),
             Status::Done => {
-                let link = self.link_to(task, headers);
+                let path = self.path_to(task);
+                let link = || format!("{}{path}", self.links(headers));
                 let (video_url, inner) = match fault {
                     Some(PollFault::NoLink) => (String::new(), None),
-                    Some(PollFault::LinkInRespData) => (String::new(), Some(link)),
-                    Some(PollFault::Link(other)) => (other, None),
-                    Some(PollFault::Word(_)) | None => (link, None),
+                    Some(PollFault::LinkInRespData) => (String::new(), Some(link())),
+                    Some(PollFault::Link(other)) => (other.replace(PATH, &path), None),
+                    Some(PollFault::Word(_)) | None => (link(), None),
                 };
                 answer::progress(Status::Done.label(), &video_url, &resp_data(task, inner.as_deref()), request_id)
             }
@@ -82,12 +86,20 @@ impl Visit<'_> {
         }
     }
 
-    fn link_to(&self, task: &Task, headers: &HeaderMap) -> String {
+    /// Path and query of a fresh link.
+    fn path_to(&self, task: &Task) -> String {
         let now = unix_seconds();
         let expires = now + self.shared.settings.link_life.as_secs();
-        let own = self.shared.address.to_string();
-        let host = header_text(headers, header::HOST).unwrap_or(&own);
-        format!("http://{host}{}", self.shared.signer.sign(&task.task_id, now, expires, &self.request_id))
+        self.shared.signer.sign(&task.task_id, now, expires, &self.request_id)
+    }
+
+    /// What comes before the path of a link.
+    fn links(&self, headers: &HeaderMap) -> String {
+        match (&self.shared.settings.links, header_text(headers, header::HOST)) {
+            (Some(links), _) => links.clone(),
+            (None, Some(host)) => format!("http://{host}"),
+            (None, None) => format!("http://{}", self.shared.address),
+        }
     }
 }
 

@@ -322,6 +322,19 @@ async fn polls_go_wrong_as_told() {
     assert_eq!(simulator.tasks()[0].polls, 8);
 }
 
+#[tokio::test]
+async fn links_lead_where_told() {
+    let links = Some("https://cdn.example".to_owned());
+    let simulator = Simulator::start(Settings { task_seconds: 0.0, links, ..Settings::default() }).unwrap();
+    let task_id = task(&simulator, "a cat").await;
+    let right = link(&simulator, &task_id).await;
+    assert!(right.starts_with("https://cdn.example/files/"), "{right}");
+    simulator.follow(Script::parse("- {on: poll, do: {link: 'https://10.0.0.1{path}'}}").unwrap());
+    let wrong = link(&simulator, &task_id).await;
+    let path = wrong.strip_prefix("https://10.0.0.1").unwrap();
+    assert_eq!(download(&format!("{}{path}", simulator.base_url())).await.status(), 200);
+}
+
 /// Reads as much as comes: the bytes, and whether that was all that had been announced.
 async fn drain(mut response: reqwest::Response) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();

@@ -12,6 +12,7 @@
 //! were played is printed past libtest's capture.
 
 mod exchange;
+mod public;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
