@@ -39,13 +39,7 @@ impl Mask {
 
     /// The text on one line of at most [`MESSAGE_CHARS_MAX`] characters, with `[link]` and `[token]` where those were.
     pub fn clean(&self, text: &str) -> String {
-        // JSON inside JSON may write a slash as `\/`, which would hide a link.
-        let text = text.replace("\\/", "/");
-        let token = self.token.expose_secret();
-        let text = match token.is_empty() {
-            true => text,
-            false => text.replace(token, TOKEN),
-        };
+        let text = without_token(&without_escapes(text), self.token.expose_secret());
         let mut clean = String::new();
         for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
             if clean.chars().count() > MESSAGE_CHARS_MAX {
@@ -74,6 +68,49 @@ fn shorten(text: &str) -> String {
     }
 }
 
+/// JSON inside JSON may write a slash as `\/` and any character as `\u0026`, which would hide a link or end it too soon; in JSON
+/// inside that, the backslashes are doubled. Quotes stay escaped.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let behind = rest[at..].trim_start_matches('\\');
+        let (character, after) = match behind.strip_prefix("u00").and_then(|digits| digits.split_at_checked(2)) {
+            Some((digits, after)) => (u8::from_str_radix(digits, 16).ok().map(char::from), after),
+            None => (behind.chars().next().filter(|&c| c == '/'), behind.strip_prefix('/').unwrap_or(behind)),
+        };
+        match character.filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')) {
+            Some(character) => {
+                plain.push(character);
+                rest = after;
+            }
+            None => {
+                plain.push_str(&rest[at..rest.len() - behind.len()]);
+                rest = behind;
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// Takes out the token, in whatever case: some words of an answer are told in lower case.
+fn without_token(text: &str, token: &str) -> String {
+    if token.is_empty() {
+        return text.to_owned();
+    }
+    let mut clean = String::with_capacity(text.len());
+    let mut end = 0;
+    for (at, _) in text.to_ascii_lowercase().match_indices(&token.to_ascii_lowercase()) {
+        clean.push_str(&text[end..at]);
+        clean.push_str(TOKEN);
+        end = at + token.len();
+    }
+    clean.push_str(&text[end..]);
+    clean
+}
+
 /// Takes out everything from a scheme to the end of its link, as often as there is one.
 fn without_links(word: &str) -> String {
     let mut clean = String::new();
@@ -81,6 +118,10 @@ fn without_links(word: &str) -> String {
     while let Some((mark, at)) =
         LINK_MARKS.iter().filter_map(|mark| rest.find(mark).map(|at| (mark, at))).min_by_key(|m| m.1)
     {
+        // What follows would be cut off, and a text of nothing but links would cost the square of its length.
+        if clean.chars().count() > MESSAGE_CHARS_MAX {
+            return clean;
+        }
         let scheme = rest[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
         clean.push_str(scheme);
         clean.push_str(LINK);
@@ -127,6 +168,10 @@ mod tests {
             ("task-risk-1 sk-1", "task-risk-1 sk-1"),
             ("get https://cdn.example/a?sig=b failed", "get [link] failed"),
             (r#"{"url":"https:\/\/cdn.example\/a?sig=b","n":1}"#, r#"{"url":"[link]","n":1}"#),
+            (r#"["https:\u002f\u002fcdn.example\u002fa?n=1\u0026sig=b",1]"#, r#"["[link]",1]"#),
+            (r#""{\"url\":\"https:\\/\\/cdn.example\\/a?n=1\\u0026sig=b\"}""#, r#""{\"url\":\"[link]\"}""#),
+            (r"C:\dir \u00e9 \u0022 \\ \u00", r"C:\dir \u00e9 \u0022 \\ \u00"),
+            ("bad token SK-SECRET0123456789!", "bad token [token]!"),
             ("see (http://a/b) and <ftp://c/d>", "see ([link] and <[link]>"),
             ("u=https%3A%2F%2Fcdn.example%2Fa", "u=[link]"),
             ("", ""),
@@ -142,6 +187,12 @@ mod tests {
         assert_eq!(text.chars().count(), MESSAGE_CHARS_MAX + 1);
         assert!(text.ends_with('…'));
         assert_eq!(clean(&"视".repeat(MESSAGE_CHARS_MAX)).chars().count(), MESSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_flood_of_links_is_not_read_to_its_end() {
+        let text = clean(&"://'".repeat(256 * 1024));
+        assert!(text.starts_with("[link]'[link]'") && text.ends_with('…'), "{text}");
     }
 
     #[test]

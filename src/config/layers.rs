@@ -29,7 +29,10 @@ pub const TOKEN_VARIABLE: &str = "JIMENGD_API_TOKEN";
 const VARIABLE_PREFIX: &str = "JIMENGD_";
 
 /// Problems of one layer that get a line and a column: finding one reads the text again, and nobody reads more.
-const PLACES_MAX: usize = 100;
+const PLACES_MAX: usize = 20;
+
+/// Characters that a complaint repeats of a key or a variable that does not exist.
+const SHOWN_CHARS: usize = 80;
 
 /// What flags say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -253,7 +256,7 @@ impl Layers {
             let spelt = variable == variable_of(&key) && !key.is_empty();
             let known = spelt && (self.leaves.contains_key(&key) || self.sections.contains(&key));
             let problem = |message: String, proposal: Option<String>| Problem {
-                file: Some(variable.clone()),
+                file: Some(excerpt(&variable)),
                 message,
                 proposal,
                 ..Problem::default()
@@ -316,7 +319,7 @@ impl Layers {
                 }
                 (false, _) => {
                     let proposal = self.nearest_key(section, text);
-                    let problem = layer.problem(name, &key, "no such key".to_owned(), Some(proposal));
+                    let problem = layer.problem(name, &excerpt(&key), "no such key".to_owned(), Some(proposal));
                     self.problems.push(problem);
                 }
             }
@@ -372,6 +375,16 @@ fn join(section: &str, name: &str) -> String {
         "" => name.to_owned(),
         section => format!("{section}.{name}"),
     }
+}
+
+/// A foreign name on one line, and not too long.
+fn excerpt(name: &str) -> String {
+    let visible = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
+    let mut shown: String = name.chars().take(SHOWN_CHARS).map(visible).collect();
+    if name.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn key_of(variable: &str) -> String {

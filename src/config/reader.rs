@@ -283,7 +283,7 @@ impl<'a> Reader<'a> {
                         continue;
                     }
                     Ok(_) => "empty".to_owned(),
-                    Err(error) => error.to_string(),
+                    Err(error) => format!("{} is no glob: {}", shown(&node.value), error.kind()),
                 },
                 other => format!("{} is no text", shown(other)),
             };
@@ -320,7 +320,10 @@ impl<'a> Reader<'a> {
             .find(|part| !part.is_empty() && !levels.iter().any(|level| level.eq_ignore_ascii_case(part)));
         let wanted = "write error, warn, info, debug or trace, or a filter such as info,jimengd::spool=debug";
         match (stray, EnvFilter::builder().parse(text)) {
-            (Some(stray), _) => self.complain(key, format!("{stray} is no level"), wanted),
+            (Some(stray), _) => {
+                let stray = shown(&Value::Text(stray.to_owned()));
+                self.complain(key, format!("{stray} is no level"), wanted);
+            }
             (None, Err(error)) => self.complain(key, format!("not a filter: {error}"), wanted),
             (None, Ok(_)) => {}
         }

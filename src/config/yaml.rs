@@ -12,6 +12,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 
 use crate::job::Problem;
+use crate::job::sidecar::{Place, place_of};
 
 /// Bytes that a configuration may have at most.
 pub(super) const BYTES_MAX: usize = 64 * 1024;
@@ -60,10 +61,10 @@ pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
         return Err(problem(format!("more than {OPENINGS_MAX} opening brackets"), "write one key a line"));
     }
     read(text, None).map_err(|error| {
-        let location = error.location();
+        let place = place_of_error(text, &error);
         Box::new(Problem {
-            line: location.as_ref().map(|l| l.line() as u64),
-            column: location.as_ref().map(|l| l.column() as u64),
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
             message: format!("not readable as YAML: {}", without_place(&error.to_string())),
             ..Problem::default()
         })
@@ -72,8 +73,14 @@ pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
 
 /// Line and column of the node with this ordinal, both counted from 1.
 pub(super) fn locate(text: &str, ordinal: usize) -> Option<(u64, u64)> {
-    let location = read(text, Some(ordinal)).err()?.location()?;
-    Some((location.line() as u64, location.column() as u64))
+    let place = place_of_error(text, &read(text, Some(ordinal)).err()?)?;
+    Some((place.line, place.column))
+}
+
+/// By the parser's index: its lines end at more characters than those of editors.
+fn place_of_error(text: &str, error: &serde_yaml::Error) -> Option<Place> {
+    let index = error.location()?.index();
+    text.is_char_boundary(index).then(|| place_of(text, index))
 }
 
 fn read(text: &str, fail_at: Option<usize>) -> Result<Node, serde_yaml::Error> {
@@ -212,6 +219,14 @@ mod tests {
         assert_eq!(place(&inner[0].0), (4, 3));
         assert_eq!(place(&inner[0].1), (4, 6));
         assert_eq!(place(&inner[1].1), (5, 6));
+    }
+
+    #[test]
+    fn lines_are_those_of_editors() {
+        let text = "a: 'x\u{2028}\u{85}'\nb: 1\rc: 2\r\nd: 3\n";
+        let top = children(parse(text).unwrap());
+        let lines: Vec<u64> = top.iter().map(|(key, _)| locate(text, key.ordinal).unwrap().0).collect();
+        assert_eq!(lines, [1, 2, 3, 4]);
     }
 
     #[test]

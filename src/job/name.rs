@@ -14,12 +14,14 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of the longest UTF-8 character.
 const CHARACTER_BYTES_MAX: usize = 4;
 
-/// Shows bytes as text: UTF-8 as it is, other bytes and control characters as `\xNN`.
+/// Shows bytes as text: UTF-8 as it is, other bytes and control characters as `\xNN`. No two names are shown alike: a backslash
+/// with an `x` behind it is written `\x5C`.
 pub fn shown(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() {
+        let mut chars = chunk.valid().chars().peekable();
+        while let Some(c) = chars.next() {
+            if c.is_control() || (c == '\\' && chars.peek() == Some(&'x')) {
                 let mut buffer = [0; 4];
                 for byte in c.encode_utf8(&mut buffer).bytes() {
                     text.push_str(&format!("\\x{byte:02X}"));
@@ -222,6 +224,12 @@ mod tests {
     #[test]
     fn bytes_that_are_not_text_are_shown_as_hexadecimal() {
         assert_eq!(shown(b"caf\xe9 \xF0\x9F\x98\x80\n"), "caf\\xE9 😀\\x0A");
+    }
+
+    #[test]
+    fn no_two_names_are_shown_alike() {
+        assert_eq!(shown(b"caf\\xE9"), "caf\\x5CxE9");
+        assert_eq!(shown(b"a\\b\\\xe9"), "a\\b\\\\xE9");
     }
 
     #[test]

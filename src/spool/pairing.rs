@@ -29,7 +29,8 @@ pub enum Role {
 pub fn role(name: &FileName) -> Option<Role> {
     let (stem, extension) = split_extension(name);
     match () {
-        () if stem.is_empty() => None,
+        // Nothing can be called after `..jpg`: its stem is no name.
+        () if FileName::new(stem).is_none() => None,
         () if is_one_of(extension, &PICTURE_EXTENSIONS) => Some(Role::Picture),
         () if ours(name) => None,
         () if is_one_of(extension, &SIDECAR_EXTENSIONS) => Some(Role::Sidecar),
@@ -243,7 +244,7 @@ mod tests {
             (&["a.jpg", "a.error.yaml", "a.receipt.yaml"], &["a?a.jpg"]),
             (&["a.error.jpg", "a.error.yaml"], &["a.error?a.error.jpg"]),
             (&["a.jpg.ERROR.YAML", "a.jpg"], &["a?a.jpg"]),
-            (&["a.gif", "a.txt", "a", ".yaml", ".jpg"], &[]),
+            (&["a.gif", "a.txt", "a", ".yaml", ".jpg", "..jpg", "...yaml"], &[]),
         ];
         for (names, expected) in cases {
             assert_eq!(told(names), *expected, "{names:?}");

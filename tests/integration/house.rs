@@ -34,7 +34,7 @@ fn texts() -> Vec<(PathBuf, String)> {
     for name in ["CHANGELOG.md", "Cargo.toml", "README.md", "config", "src", "systemd", "tests", ".cargo", ".ci"] {
         collect(&top().join(name), &mut texts);
     }
-    texts.retain(|(path, _)| !path.starts_with("tests/fixtures"));
+    texts.retain(|(path, _)| !path.starts_with("tests/fixtures") && !path.starts_with("tests/fuzz/corpus"));
     texts
 }
 

@@ -205,7 +205,7 @@ fn each_mistake_is_told_with_its_place_and_a_proposal() {
         ("tasks:\n  max: 1\n  max: 2\n", "f:3:3: tasks.max: written twice; keep one of the two"),
         (
             "log: {level: inof}\n",
-            "f:1:14: log.level: inof is no level; write error, warn, info, debug or trace, or a filter such as info,jimengd::spool=debug",
+            "f:1:14: log.level: `inof` is no level; write error, warn, info, debug or trace, or a filter such as info,jimengd::spool=debug",
         ),
         (
             "folders: {outbox: ~/videos}\n",
@@ -226,6 +226,20 @@ fn each_mistake_is_told_with_its_place_and_a_proposal() {
     ];
     for (text, wanted) in cases {
         assert_eq!(complaint(text), wanted);
+    }
+}
+
+#[test]
+fn a_complaint_is_one_line_whatever_it_repeats() {
+    let long = "x".repeat(5000);
+    for text in [
+        "\"a\\nb\": 1\n".to_owned(),
+        format!("{long}: 1\n"),
+        format!("log: {{level: {long}}}\n"),
+        "inbox: {ignore: [\"[\\n\"]}\n".to_owned(),
+    ] {
+        let complaint = complaint(&text);
+        assert!(complaint.len() < 400 && !complaint.contains(char::is_control), "{complaint}");
     }
 }
 
@@ -258,7 +272,12 @@ fn folders_must_be_apart() {
 
 #[test]
 fn a_token_in_the_file_is_refused_and_not_repeated() {
-    for text in ["api: {token: sk-abcdef}\n", "api: {token_file: sk-abcdef}\n", "api: {uploads: sk-abcdef}\n"] {
+    for text in [
+        "api: {token: sk-abcdef}\n",
+        "api: {token_file: sk-abcdef}\n",
+        "api: {uploads: sk-abcdef}\n",
+        "log: {level: sk-abcdef}\n",
+    ] {
         let complaint = complaint(text);
         assert!(complaint.contains("token"), "{complaint}");
         assert!(!complaint.contains("abcdef"), "{complaint}");

@@ -14,6 +14,7 @@ mod text;
 mod values;
 
 use place::{Part, at};
+pub use place::{Place, place_of};
 use text::{Entry, Text, Value};
 use values::Complaint;
 

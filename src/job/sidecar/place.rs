@@ -11,9 +11,11 @@ use super::Problem;
 
 /// A place in the text, counted from 1, the column in characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Place {
-    pub(super) line: u64,
-    pub(super) column: u64,
+pub struct Place {
+    /// Line, as editors show them.
+    pub line: u64,
+    /// Column.
+    pub column: u64,
 }
 
 /// What of an entry a place is asked for.
@@ -26,7 +28,7 @@ pub(super) enum Part {
 }
 
 /// The place of the character at a byte index, with lines as editors show them.
-pub(super) fn place_of(text: &str, index: usize) -> Place {
+pub fn place_of(text: &str, index: usize) -> Place {
     let mut place = Place { line: 1, column: 1 };
     let mut chars = text[..index].chars().peekable();
     while let Some(c) = chars.next() {
