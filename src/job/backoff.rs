@@ -66,6 +66,11 @@ mod tests {
     }
 
     #[test]
+    fn the_api_can_stop_us_for_ten_minutes_at_most() {
+        assert_eq!(RETRY_AFTER_MAX.as_secs(), 600);
+    }
+
+    #[test]
     fn a_third_bad_link_waits_longer_and_longer() {
         let minutes: Vec<_> = (1..9).map(|n| bad_link(n).as_secs() / 60).collect();
         assert_eq!(minutes, [0, 0, 1, 5, 15, 60, 60, 60]);

@@ -408,6 +408,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_fault_has_a_word_of_its_own() {
+        use Fault::{Account, Input, Output, Picture, Prompt, Service, Unclear};
+        let words: BTreeSet<_> =
+            [Picture, Prompt, Input, Output, Service, Account, Unclear].into_iter().map(Fault::label).collect();
+        assert_eq!(
+            words.into_iter().collect::<Vec<_>>(),
+            ["account", "input", "output", "picture", "prompt", "service", "unclear"]
+        );
+    }
+
+    #[test]
+    fn a_code_is_known_if_it_has_a_row() {
+        assert!(known().all(is_known) && !is_known(BusinessCode(50_599)) && !is_known(BusinessCode::SUCCESS));
+    }
+
     /// What people read: one or two sentences, which begin and end as such.
     #[test]
     fn meanings_and_advice_are_sentences() {

@@ -244,6 +244,31 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_its_components() {
+        let (root, shoes) = (Folder::root(), Folder::root().join(&name(b"shoes")));
+        let red = shoes.join(&name(b"r\xE9d"));
+        assert!(root.is_root() && !red.is_root());
+        assert_eq!((root.as_bytes(), red.as_bytes()), (&b""[..], &b"shoes/r\xE9d"[..]));
+        assert_eq!(red.parts().collect::<Vec<_>>(), [name(b"shoes"), name(b"r\xE9d")]);
+        assert_eq!(root.parts().count(), 0);
+        assert_eq!(red.path_of(&name(b"a.jpg")), Path::new(OsStr::from_bytes(b"shoes/r\xE9d/a.jpg")));
+        assert_eq!(root.path_of(&name(b"a.jpg")), Path::new("a.jpg"));
+        assert_eq!(
+            (red.to_string(), format!("{red:?}")),
+            ("shoes/r\\xE9d".to_owned(), r#""shoes/r\\xE9d""#.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_pair_is_shown_with_its_folder() {
+        let pair = PairName { folder: Folder::root(), stem: name(b"red") };
+        assert_eq!((pair.to_string(), format!("{pair:?}")), ("red".to_owned(), "\"red\"".to_owned()));
+        let pair = PairName { folder: Folder::root().join(&name(b"shoes")), ..pair };
+        assert_eq!(pair.to_string(), "shoes/red");
+        assert_eq!(format!("{:?}", pair.stem), "\"red\"");
+    }
+
+    #[test]
     fn numbers_come_before_the_suffix() {
         assert_eq!(derived(&name(b"cat"), 1, b".mp4", "00112233").as_bytes(), b"cat.mp4");
         assert_eq!(derived(&name(b"cat"), 2, b".receipt.yaml", "00112233").as_bytes(), b"cat (2).receipt.yaml");
