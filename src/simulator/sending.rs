@@ -23,7 +23,12 @@ pub(super) enum Ending {
     Break,
     /// Silence.
     Stall,
+    /// White space without end.
+    Never,
 }
+
+/// What an answer without end goes on with.
+static BLANKS: [u8; 64 * 1024] = [b' '; 64 * 1024];
 
 /// A body on its way.
 pub(super) struct Sending {
@@ -67,6 +72,7 @@ impl Sending {
             // An error at once would throw away what the server still holds.
             Ending::Break => self.line.flushed().await,
             Ending::Stall => self.stop.cancelled().await,
+            Ending::Never => return Some(Ok(Bytes::from_static(&BLANKS))),
         }
         self.ending = Ending::Whole;
         Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "broken off by the simulator")))

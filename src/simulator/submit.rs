@@ -42,13 +42,13 @@ impl Visit<'_> {
                     half = Some(length.unwrap_or(0) / 2);
                 }
                 Action::Code { .. } | Action::Status { .. } if fault.early => {
-                    if let Some(answer) = self.refusal(fault) {
+                    if let Some(answer) = self.refusal(fault, "") {
                         return Ok(self.send(answer));
                     }
                 }
                 Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Cut(_) => {}
                 Action::Close(Moment::Body | Moment::Accepted) | Action::Hang(Moment::Body | Moment::Accepted) => {}
-                Action::Poll(_) | Action::Download(_) => {}
+                Action::Endless | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {}
             }
         }
         let judged = match self.read(body, half).await? {
@@ -90,7 +90,7 @@ impl Visit<'_> {
             Some(Fault { action: Action::Close(Moment::Body), .. }) => return Err(Silence),
             Some(Fault { action: Action::Hang(Moment::Body), .. }) => return self.hang().await,
             Some(fault) => {
-                if let Some(answer) = self.refusal(fault) {
+                if let Some(answer) = self.refusal(fault, "") {
                     return Ok(self.send(answer));
                 }
             }
@@ -114,7 +114,9 @@ impl Visit<'_> {
             Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Close(_) | Action::Hang(_) => {
                 Ok(self.send(answer))
             }
-            Action::Poll(_) | Action::Download(_) => Ok(self.send(answer)),
+            Action::Endless | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {
+                Ok(self.send(answer))
+            }
         }
     }
 
