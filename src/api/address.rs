@@ -65,6 +65,9 @@ pub enum Forbidden {
     /// The proxy itself.
     #[error("it leads to the proxy itself")]
     Proxy,
+    /// On and on, perhaps in a circle.
+    #[error("it redirects more than {REDIRECTS_MAX} times")]
+    Redirects,
 }
 
 /// Reads a link that may be followed.
@@ -105,7 +108,7 @@ pub fn private_literal(url: &Url) -> Option<IpAddr> {
 pub(super) fn redirects(reach: Reach) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| match (check(attempt.url(), &reach), attempt.previous().len()) {
         (Err(forbidden), _) => attempt.error(forbidden),
-        (Ok(()), hops) if hops > REDIRECTS_MAX => attempt.error("too many redirects"),
+        (Ok(()), hops) if hops > REDIRECTS_MAX => attempt.error(Forbidden::Redirects),
         (Ok(()), _) => attempt.follow(),
     })
 }

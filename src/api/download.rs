@@ -4,7 +4,7 @@
 //! `Content-Type` is not asked, for video servers lie about it and error pages do not look like boxes. The file is written but
 //! *not synced*: whoever publishes it syncs file and folder.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_RANGE, RANGE,
@@ -28,8 +28,9 @@ pub const VIDEO_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Bytes below which nothing is a video, whatever it holds.
 pub const VIDEO_BYTES_MIN: u64 = 64;
 
-/// The longest try. A trickle that never stands still would else hold a slot for ever; what has come by then is kept.
-pub const TRY_MAX: Duration = Duration::from_secs(20 * 60);
+/// No try lasts longer than so many times [`Settings::idle_timeout`](super::Settings::idle_timeout), 20 minutes as shipped. A trickle
+/// that never stands still would else hold a slot for ever; what has come by then is kept.
+pub const TRY_IDLES: u32 = 20;
 
 /// Bytes that are gathered before they are written.
 const BATCH_BYTES: usize = 128 * 1024;
@@ -86,7 +87,8 @@ impl Client {
         let bytes = sink.bytes();
         let (sha256, video) = sink.finish();
         match (video, bytes) {
-            (_, ..VIDEO_BYTES_MIN) => Err(not_a_video(format!("it has {bytes} bytes"))),
+            (_, 0) => Err(not_a_video("it is empty".to_owned())),
+            (_, 1..VIDEO_BYTES_MIN) => Err(not_a_video(format!("its length is {bytes}, too short for a video"))),
             (Err(problem), _) => Err(not_a_video(self.mask().clean(&format!("{problem} ({bytes} bytes, {kind})")))),
             (Ok(video), _) => Ok(Downloaded { bytes, sha256: super::hexadecimal(&sha256), video }),
         }
@@ -135,7 +137,9 @@ impl Client {
             }
         };
         match total {
-            Some(total) if total > VIDEO_BYTES_MAX => Err(not_a_video(format!("it has {total} bytes"))),
+            Some(total) if total > VIDEO_BYTES_MAX => {
+                Err(not_a_video(format!("it has {total} bytes, and a video {VIDEO_BYTES_MAX} at most")))
+            }
             Some(_) | None => Ok(total),
         }
     }
@@ -149,7 +153,7 @@ impl Client {
         part: &mut Part,
     ) -> Result<Sink, DownloadError> {
         let mut batch = Vec::with_capacity(BATCH_BYTES);
-        let try_ends = Instant::now() + TRY_MAX;
+        let try_ends = Instant::now() + self.idle_timeout() * TRY_IDLES;
         let ended = loop {
             let idle = Instant::now() + self.idle_timeout();
             match timeout_at(idle.min(try_ends), response.chunk()).await {
@@ -242,6 +246,7 @@ fn broken(message: &str, part: &Part) -> DownloadError {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use sha2::{Digest, Sha256};
     use tempfile::TempDir;
@@ -519,7 +524,8 @@ mod tests {
         let mut scene = Scene::new().await;
         let hops = vec![hop; address::REDIRECTS_MAX + 1];
         let (fetched, _) = scene.fetch(&hops).await;
-        assert!(matches!(fetched, Err(DownloadError::Broken { .. })), "{fetched:?}");
+        let Err(DownloadError::Forbidden { why }) = fetched else { panic!("{fetched:?}") };
+        assert_eq!(why, "it redirects more than 5 times");
         let mut scene = Scene::new().await;
         let away = "location: http://me:word@127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n";
         let (fetched, _) = scene.fetch(&[partial("302 Found", away, "")]).await;

@@ -102,7 +102,7 @@ pub fn on_submit(job: &Job, code: BusinessCode, policy: &Policy) -> Ruling {
 /// What `code`, given to a poll, means. A throttled poll says nothing about the task.
 pub fn on_poll(job: &Job, task: &Task, code: BusinessCode, now: Timestamp, policy: &Policy) -> Ruling {
     match business_code::verdict(code) {
-        Verdict::Reject if code == BusinessCode::INPUT_INVALID && is_young(task, now) => Ruling::AskAgain,
+        Verdict::Reject if code == BusinessCode::INPUT_INVALID && is_young(task, now, policy) => Ruling::AskAgain,
         Verdict::Reject => Ruling::Fail,
         Verdict::NewSeed => another_or_fail(job, 0, policy),
         Verdict::SlowDown | Verdict::Fewer => Ruling::SlowDown,
@@ -110,9 +110,9 @@ pub fn on_poll(job: &Job, task: &Task, code: BusinessCode, now: Timestamp, polic
     }
 }
 
-/// Whether the API may not know the task yet.
-pub fn is_young(task: &Task, now: Timestamp) -> bool {
-    age(task, now) < UNKNOWN_AT_FIRST
+/// Whether the API may not know the task yet. An overdue task is never young: whatever gives it up is believed.
+pub fn is_young(task: &Task, now: Timestamp, policy: &Policy) -> bool {
+    age(task, now) < UNKNOWN_AT_FIRST.min(policy.give_up_after)
 }
 
 /// How long ago the task was accepted; zero if the clock was set back since.
