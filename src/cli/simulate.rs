@@ -42,7 +42,7 @@ A script is a YAML list of rules. A rule counts the requests it looks at, and st
     length: 100              download: so many bytes fewer than Content-Length says; -100: the file itself is shorter
     ignore_range: true, new_etag: true, bytes: 10000000000 (filled up to so many)   downloads
     film: empty | byte | no_moov | moov_last | fragmented | no_ftyp | junk | webm   downloads: not the task's own
-    gzip: true, drip: BYTES_PER_SECOND, endless: true (white space after it)   polls and downloads
+    gzip: true, drip: BYTES_PER_SECOND, blanks: 10000000 (so much white space after it)   polls and downloads
   In a `body` of a poll and in a `location`, $LINK is a good link to the task's video.
   Any of them with `delay: SECONDS`; answers with `retry_after: SECONDS or text`; answers to polls and downloads with
   `chunked: true`, `headers: {NAME: TEXT or null}`, `header_bytes: 100000` (one more, so long); `early: true` answers

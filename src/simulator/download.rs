@@ -56,7 +56,7 @@ impl Visit<'_> {
             },
             Action::Download(DownloadFault::IgnoreRange) => delivery.ranges = false,
             Action::Drip(rate) => delivery.bytes_per_second = Some(rate),
-            Action::Endless => delivery.leave = Leave::Never,
+            Action::Blanks(bytes) => delivery.leave = Leave::Blanks(bytes),
             Action::Gzip => delivery.gzip(),
             Action::Download(DownloadFault::Film(reel)) => delivery.put_in(reel),
             Action::Download(DownloadFault::NewEtag) => delivery.etag = etag(&format!("{task_id} {}", self.number)),
@@ -88,14 +88,12 @@ impl Visit<'_> {
             Leave::BrokenOffAfter(bytes) => (end.min(start.saturating_add(bytes)), Ending::Break, end - start),
             Leave::SilentAtHalf => (start + (end - start) / 2, Ending::Stall, end - start),
             Leave::ShortBy(bytes) => (end, Ending::Break, (end - start).saturating_add(bytes)),
-            Leave::Never => (end, Ending::Never, 0),
+            Leave::Blanks(bytes) => (end, Ending::Blanks(bytes), (end - start).saturating_add(bytes)),
         };
         let mut answer = Answer::text(status, "video/mp4", Bytes::new())
             .with(header::ACCEPT_RANGES, "bytes")
-            .with(header::ETAG, &delivery.etag);
-        if ending != Ending::Never {
-            answer = answer.with(header::CONTENT_LENGTH, &claimed.to_string());
-        }
+            .with(header::ETAG, &delivery.etag)
+            .with(header::CONTENT_LENGTH, &claimed.to_string());
         if status == StatusCode::PARTIAL_CONTENT {
             answer = answer.with(header::CONTENT_RANGE, &format!("bytes {start}-{}/{length}", end - 1));
         }
@@ -134,8 +132,8 @@ enum Leave {
     SilentAtHalf,
     /// All is sent, and more was announced.
     ShortBy(u64),
-    /// Something is sent after all of it, for ever.
-    Never,
+    /// All is sent, and so much white space after it.
+    Blanks(u64),
 }
 
 impl Delivery {

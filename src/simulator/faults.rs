@@ -96,8 +96,8 @@ pub enum Action {
     Hang(Moment),
     /// The right answer, its body broken off after that many bytes. A submission is accepted and paid.
     Cut(u64),
-    /// The right answer, and white space after it that never ends.
-    Endless,
+    /// The right answer, and so many bytes of white space after it.
+    Blanks(u64),
     /// The right answer, at that many bytes a second.
     Drip(u64),
     /// The right answer inside `Content-Encoding: gzip`, though nobody asked.
@@ -211,7 +211,7 @@ impl Action {
     pub(super) fn suits(&self, on: On) -> bool {
         match self {
             Self::Wait | Self::Status { .. } | Self::Cut(_) => true,
-            Self::Endless | Self::Drip(_) | Self::Gzip => on != On::Submit,
+            Self::Blanks(_) | Self::Drip(_) | Self::Gzip => on != On::Submit,
             Self::Code { .. } => on != On::Download,
             Self::Close(Moment::Half | Moment::Accepted) | Self::Hang(Moment::Accepted) => on == On::Submit,
             Self::Close(Moment::Head | Moment::Body) | Self::Hang(Moment::Head | Moment::Half | Moment::Body) => true,

@@ -50,7 +50,7 @@ impl Visit<'_> {
                 Ok(self.send_part(answer, half, Ending::Stall))
             }
             Action::Cut(bytes) => Ok(self.send_part(self.progress(task, headers, None), bytes, Ending::Break)),
-            Action::Endless => Ok(self.send_for_ever(self.progress(task, headers, None))),
+            Action::Blanks(bytes) => Ok(self.send_with_blanks(self.progress(task, headers, None), bytes)),
             Action::Drip(rate) => Ok(self.send_slowly(self.progress(task, headers, None), rate)),
             Action::Gzip => {
                 let mut answer = self.progress(task, headers, None).with(header::CONTENT_ENCODING, "gzip");

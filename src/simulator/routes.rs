@@ -224,7 +224,7 @@ impl<'a> Visit<'a> {
             | Action::Close(_)
             | Action::Hang(_)
             | Action::Cut(_)
-            | Action::Endless
+            | Action::Blanks(_)
             | Action::Drip(_)
             | Action::Gzip
             | Action::Poll(_)
@@ -275,9 +275,9 @@ impl<'a> Visit<'a> {
         respond(answer.with(header::CONTENT_LENGTH, &length), sending.into_body())
     }
 
-    /// The whole answer, and more and more after it.
-    pub(super) fn send_for_ever(&self, answer: Answer) -> Response {
-        let sending = Sending { ending: Ending::Never, ..self.sending(&answer) };
+    /// The whole answer, and white space after it.
+    pub(super) fn send_with_blanks(&self, answer: Answer, blanks: u64) -> Response {
+        let sending = Sending { ending: Ending::Blanks(blanks), ..self.sending(&answer) };
         respond(answer, sending.into_body())
     }
 

@@ -109,7 +109,7 @@ struct WrittenFault {
     drip: Option<u64>,
     new_etag: Option<bool>,
     gzip: Option<bool>,
-    endless: Option<bool>,
+    blanks: Option<u64>,
     bytes: Option<u64>,
     film: Option<Reel>,
     #[serde(default)]
@@ -171,7 +171,7 @@ impl WrittenFault {
             self.drip.map(Action::Drip),
             flag(self.new_etag, Action::Download(DownloadFault::NewEtag)),
             flag(self.gzip, Action::Gzip),
-            flag(self.endless, Action::Endless),
+            self.blanks.map(Action::Blanks),
             self.bytes.map(|bytes| Action::Download(DownloadFault::Bytes(bytes))),
             self.film.map(|reel| Action::Download(DownloadFault::Film(reel))),
         ];
@@ -257,7 +257,7 @@ mod tests {
             ("poll", "{drip: 1}", Action::Drip(1)),
             ("download", "{new_etag: true}", Action::Download(DownloadFault::NewEtag)),
             ("download", "{gzip: true}", Action::Gzip),
-            ("poll", "{endless: true}", Action::Endless),
+            ("poll", "{blanks: 10000000}", Action::Blanks(10_000_000)),
             ("download", "{bytes: 10000000000}", Action::Download(DownloadFault::Bytes(10_000_000_000))),
             ("download", "{film: no_moov}", Action::Download(DownloadFault::Film(Reel::NoMoov))),
             ("poll", "{chunked: true}", Action::Wait),

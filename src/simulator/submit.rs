@@ -48,7 +48,7 @@ impl Visit<'_> {
                 }
                 Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Cut(_) => {}
                 Action::Close(Moment::Body | Moment::Accepted) | Action::Hang(Moment::Body | Moment::Accepted) => {}
-                Action::Endless | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {}
+                Action::Blanks(_) | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {}
             }
         }
         let judged = match self.read(body, half).await? {
@@ -114,7 +114,7 @@ impl Visit<'_> {
             Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Close(_) | Action::Hang(_) => {
                 Ok(self.send(answer))
             }
-            Action::Endless | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {
+            Action::Blanks(_) | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {
                 Ok(self.send(answer))
             }
         }
