@@ -79,7 +79,7 @@ impl Client {
             part.set_content(Some(Content { etag: text(&response, ETAG), total }));
         }
         let kind = text(&response, CONTENT_TYPE).unwrap_or_default();
-        Ok((self.receive(response, sink, total, part).await?, kind))
+        Ok((self.receive(response, sink, total, VIDEO_BYTES_MAX, part).await?, kind))
     }
 
     /// Whether what has come is a video.
@@ -150,6 +150,7 @@ impl Client {
         mut response: Response,
         mut sink: Sink,
         total: Option<u64>,
+        bytes_max: u64,
         part: &mut Part,
     ) -> Result<Sink, DownloadError> {
         let mut batch = Vec::with_capacity(BATCH_BYTES);
@@ -163,8 +164,8 @@ impl Client {
                 Err(_) if idle <= try_ends => break Err("it stands still".to_owned()),
                 Err(_) => break Err("it takes too long".to_owned()),
             }
-            if sink.bytes() + batch.len() as u64 > VIDEO_BYTES_MAX {
-                return Err(not_a_video(format!("it has more than {VIDEO_BYTES_MAX} bytes")));
+            if sink.bytes() + batch.len() as u64 > bytes_max {
+                return Err(not_a_video(format!("it has more than {bytes_max} bytes")));
             }
             if batch.len() >= BATCH_BYTES {
                 (sink, batch) = write(part, sink, batch).await?;
@@ -493,6 +494,37 @@ mod tests {
             assert_eq!(fetched.unwrap(), 5);
             assert_eq!(scene.content(), b"again");
             assert!(!heads[0].contains("range:"), "{}", heads[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_ends_at_the_limit_whatever_was_announced() {
+        let whole = letters(3 * BATCH_BYTES);
+        for (bytes_max, came) in
+            [(whole.len() as u64, true), (whole.len() as u64 - 1, false), (BATCH_BYTES as u64, false)]
+        {
+            let mut scene = Scene::new().await;
+            let url = address::allowed(scene.link().expose(), &address::Reach::Anywhere).unwrap();
+            let sink = scene.part.open().await.unwrap();
+            let endless = partial("200 OK", "connection: close\r\n", &whole);
+            let received = async {
+                let response = scene.client.ask(&url, 0, &scene.part).await?;
+                scene.client.receive(response, sink, None, bytes_max, &mut scene.part).await
+            };
+            // It may have hung up before all was sent.
+            let sent = async {
+                let mut peer = scene.server.accept().await;
+                peer.head().await;
+                peer.try_send(&endless).await
+            };
+            let (received, _sent) = tokio::join!(received, sent);
+            match received {
+                Ok(sink) => assert!(came && sink.bytes() == whole.len() as u64, "{bytes_max}"),
+                Err(DownloadError::NotAVideo { message }) => {
+                    assert!(!came && message == format!("it has more than {bytes_max} bytes"), "{message}");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
         }
     }
 
