@@ -65,8 +65,8 @@ pub enum Forbidden {
     /// The proxy itself.
     #[error("it leads to the proxy itself")]
     Proxy,
-    /// One redirect after another, perhaps in a circle.
-    #[error("it is redirected more than {REDIRECTS_MAX} times")]
+    /// On and on, perhaps in a circle.
+    #[error("it redirects more than {REDIRECTS_MAX} times")]
     Redirects,
 }
 

@@ -4,7 +4,7 @@
 //! `Content-Type` is not asked, for video servers lie about it and error pages do not look like boxes. The file is written but
 //! *not synced*: whoever publishes it syncs file and folder.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_RANGE, RANGE,
@@ -28,8 +28,9 @@ pub const VIDEO_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Bytes below which nothing is a video, whatever it holds.
 pub const VIDEO_BYTES_MIN: u64 = 64;
 
-/// The longest try. A trickle that never stands still would else hold a slot for ever; what has come by then is kept.
-pub const TRY_MAX: Duration = Duration::from_secs(20 * 60);
+/// No try lasts longer than so many times [`Settings::idle_timeout`](super::Settings::idle_timeout), 20 minutes as shipped. A trickle
+/// that never stands still would else hold a slot for ever; what has come by then is kept.
+pub const TRY_IDLES: u32 = 20;
 
 /// Bytes that are gathered before they are written.
 const BATCH_BYTES: usize = 128 * 1024;
@@ -78,7 +79,7 @@ impl Client {
             part.set_content(Some(Content { etag: text(&response, ETAG), total }));
         }
         let kind = text(&response, CONTENT_TYPE).unwrap_or_default();
-        Ok((self.receive(response, sink, total, part).await?, kind))
+        Ok((self.receive(response, sink, total, VIDEO_BYTES_MAX, part).await?, kind))
     }
 
     /// Whether what has come is a video.
@@ -86,7 +87,8 @@ impl Client {
         let bytes = sink.bytes();
         let (sha256, video) = sink.finish();
         match (video, bytes) {
-            (_, ..VIDEO_BYTES_MIN) => Err(not_a_video(format!("it has {bytes} bytes"))),
+            (_, 0) => Err(not_a_video("it is empty".to_owned())),
+            (_, 1..VIDEO_BYTES_MIN) => Err(not_a_video(format!("its length is {bytes}, too short for a video"))),
             (Err(problem), _) => Err(not_a_video(self.mask().clean(&format!("{problem} ({bytes} bytes, {kind})")))),
             (Ok(video), _) => Ok(Downloaded { bytes, sha256: super::hexadecimal(&sha256), video }),
         }
@@ -135,7 +137,9 @@ impl Client {
             }
         };
         match total {
-            Some(total) if total > VIDEO_BYTES_MAX => Err(not_a_video(format!("it has {total} bytes"))),
+            Some(total) if total > VIDEO_BYTES_MAX => {
+                Err(not_a_video(format!("it has {total} bytes, and a video {VIDEO_BYTES_MAX} at most")))
+            }
             Some(_) | None => Ok(total),
         }
     }
@@ -146,10 +150,11 @@ impl Client {
         mut response: Response,
         mut sink: Sink,
         total: Option<u64>,
+        bytes_max: u64,
         part: &mut Part,
     ) -> Result<Sink, DownloadError> {
         let mut batch = Vec::with_capacity(BATCH_BYTES);
-        let try_ends = Instant::now() + TRY_MAX;
+        let try_ends = Instant::now() + self.idle_timeout() * TRY_IDLES;
         let ended = loop {
             let idle = Instant::now() + self.idle_timeout();
             match timeout_at(idle.min(try_ends), response.chunk()).await {
@@ -159,8 +164,8 @@ impl Client {
                 Err(_) if idle <= try_ends => break Err("it stands still".to_owned()),
                 Err(_) => break Err("it takes too long".to_owned()),
             }
-            if sink.bytes() + batch.len() as u64 > VIDEO_BYTES_MAX {
-                return Err(not_a_video(format!("it has more than {VIDEO_BYTES_MAX} bytes")));
+            if sink.bytes() + batch.len() as u64 > bytes_max {
+                return Err(not_a_video(format!("it has more than {bytes_max} bytes")));
             }
             if batch.len() >= BATCH_BYTES {
                 (sink, batch) = write(part, sink, batch).await?;
@@ -242,6 +247,7 @@ fn broken(message: &str, part: &Part) -> DownloadError {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use sha2::{Digest, Sha256};
     use tempfile::TempDir;
@@ -492,6 +498,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_does_not_end_ends_at_the_limit_whatever_was_announced() {
+        let whole = letters(3 * BATCH_BYTES);
+        for (bytes_max, came) in
+            [(whole.len() as u64, true), (whole.len() as u64 - 1, false), (BATCH_BYTES as u64, false)]
+        {
+            let mut scene = Scene::new().await;
+            let url = address::allowed(scene.link().expose(), &address::Reach::Anywhere).unwrap();
+            let sink = scene.part.open().await.unwrap();
+            let endless = partial("200 OK", "connection: close\r\n", &whole);
+            let received = async {
+                let response = scene.client.ask(&url, 0, &scene.part).await?;
+                scene.client.receive(response, sink, None, bytes_max, &mut scene.part).await
+            };
+            // It may have hung up before all was sent.
+            let sent = async {
+                let mut peer = scene.server.accept().await;
+                peer.head().await;
+                peer.try_send(&endless).await
+            };
+            let (received, _sent) = tokio::join!(received, sent);
+            match received {
+                Ok(sink) => assert!(came && sink.bytes() == whole.len() as u64, "{bytes_max}"),
+                Err(DownloadError::NotAVideo { message }) => {
+                    assert!(!came && message == format!("it has more than {bytes_max} bytes"), "{message}");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_transfer_that_stands_still_is_broken_and_kept() {
         let mut scene = Scene::new().await;
         let mut settings = scene.server.settings();
@@ -519,7 +556,8 @@ mod tests {
         let mut scene = Scene::new().await;
         let hops = vec![hop; address::REDIRECTS_MAX + 1];
         let (fetched, _) = scene.fetch(&hops).await;
-        assert!(matches!(&fetched, Err(DownloadError::Forbidden { why }) if why.contains("redirected")), "{fetched:?}");
+        let Err(DownloadError::Forbidden { why }) = fetched else { panic!("{fetched:?}") };
+        assert_eq!(why, "it redirects more than 5 times");
         let mut scene = Scene::new().await;
         let away = "location: http://me:word@127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n";
         let (fetched, _) = scene.fetch(&[partial("302 Found", away, "")]).await;

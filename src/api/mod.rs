@@ -45,7 +45,7 @@ pub struct Settings {
     pub submit_timeout: Duration,
     /// A whole poll.
     pub poll_timeout: Duration,
-    /// A transfer that stands still.
+    /// A transfer that stands still; no try of a download lasts longer than twenty times this.
     pub idle_timeout: Duration,
 }
 
@@ -129,7 +129,7 @@ pub enum PollAnswer {
     },
     /// A business code other than success.
     Business(VendorError),
-    /// The API does not know the task (any more).
+    /// The API does not know the task (any more), or has given it up without a business code.
     Gone(Refusal),
     /// 401, 402, 403 with an envelope.
     Account(Refusal),
@@ -137,6 +137,9 @@ pub enum PollAnswer {
     Gateway(Refusal),
     /// 429, or 503 with an envelope.
     Throttled(Refusal),
+    /// The API was reached, and what it says is nothing about the task: it does not like this one question, or answers it as it
+    /// does for another vendor's task. No reason to hold other jobs back.
+    Unrelated(Refusal),
     /// No answer, or one of no use: ask again.
     Unreachable(Refusal),
 }

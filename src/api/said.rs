@@ -60,6 +60,8 @@ pub(super) struct Said {
     status: u16,
     retry_after: Option<Duration>,
     pub(super) kind: Kind,
+    /// A JSON object, whatever it says.
+    pub(super) is_object: bool,
     pub(super) code: Option<Code>,
     pub(super) task_id: Option<TaskId>,
     pub(super) data: Value,
@@ -76,6 +78,7 @@ impl Said {
             status: answer.status,
             retry_after: answer.retry_after,
             kind: Kind::Other,
+            is_object: false,
             code: None,
             task_id: None,
             data: Value::Null,
@@ -107,6 +110,7 @@ impl Said {
     }
 
     fn read_object(&mut self, mut body: Value, mask: &Mask) {
+        self.is_object = true;
         let cloud = &body["ResponseMetadata"]["Error"];
         let envelope = &body["error"];
         let own = [&body["message"], &body["msg"], &body["Message"]].into_iter().find_map(Value::as_str).unwrap_or("");
@@ -142,14 +146,17 @@ impl Said {
         let lower = message.to_lowercase();
         self.names_a_wrong_path = lower.contains(INVALID_URL);
         self.denies_the_task = UNKNOWN_TASK_WORDS.iter().any(|words| lower.contains(words));
+        // What the gateway quotes is the vendor's own answer: its words are worth more than their wrapping.
+        let quoted = quoted_answer(message).unwrap_or_default();
+        let inner = quoted["message"].as_str().or(quoted["error"]["message"].as_str()).filter(|said| !said.is_empty());
         self.message = match (&self.code, message.is_empty()) {
             (Some(Code::Word { word, .. }), true) => mask.clean(word),
             (Some(Code::Foreign) | None, true) => mask.clean(&format!("an answer of another kind: {body}")),
             (Some(Code::Word { .. } | Code::Success | Code::Business(_) | Code::Foreign) | None, _) => {
-                mask.clean(innermost(message).as_deref().unwrap_or(message))
+                mask.clean(inner.unwrap_or(message))
             }
         };
-        let ids = [&body["request_id"], &body["ResponseMetadata"]["RequestId"]];
+        let ids = [&body["request_id"], &body["ResponseMetadata"]["RequestId"], &quoted["request_id"]];
         if let Some(id) = ids.into_iter().filter_map(Value::as_str).find_map(|id| request_id(id, mask)) {
             self.request_id = Some(id);
         }
@@ -200,12 +207,10 @@ fn foreign(text: &str) -> String {
     }
 }
 
-/// The message of an answer that the gateway quotes inside its own.
-fn innermost(message: &str) -> Option<String> {
+/// The answer that the gateway quotes inside its own message.
+fn quoted_answer(message: &str) -> Option<Value> {
     let quoted = &message[message.find('{')?..];
-    let inner = serde_json::Deserializer::from_str(quoted).into_iter::<Value>().next()?.ok()?;
-    let said = inner["message"].as_str().or(inner["error"]["message"].as_str())?;
-    (!said.is_empty()).then(|| said.to_owned())
+    serde_json::Deserializer::from_str(quoted).into_iter::<Value>().next()?.ok()
 }
 
 /// A number, digits in a string, or a word; `None` where there is nothing.

@@ -110,9 +110,9 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
 
 /// What came of a poll.
 ///
-/// A task that is said to have failed without a business code is [`PollAnswer::NoVideo`]: the vendor documents no such word, so it
-/// is asked again a few times, as after a success without a link, before the job fails. What cannot be read is
-/// [`PollAnswer::Unreachable`]: a task that was paid for is not given up because of a gateway's bad day.
+/// A task that is said to have failed without a business code is [`PollAnswer::Gone`]: nothing more is to be had of it. What cannot
+/// be read is [`PollAnswer::Unreachable`]: a task that was paid for is not given up because of a gateway's bad day. JSON without a
+/// word on the task, as the gateway's other vendors write it, is [`PollAnswer::Unrelated`].
 pub fn poll_answer(answer: &Answer<'_>, mask: &Mask) -> PollAnswer {
     let said = Said::read(answer, mask);
     match &said.code {
@@ -135,7 +135,10 @@ pub fn poll_answer(answer: &Answer<'_>, mask: &Mask) -> PollAnswer {
         (401..=403, Kind::Envelope) => PollAnswer::Account(refusal),
         (404, Kind::Envelope) if said.denies_the_task => PollAnswer::Gone(refusal),
         (503, Kind::Envelope) => PollAnswer::Throttled(refusal),
-        (400 | 422, Kind::Envelope) => PollAnswer::Unreachable(refusal),
+        (400 | 422, Kind::Envelope) => PollAnswer::Unrelated(refusal),
+        (200..=299, Kind::Other) if said.is_object => {
+            PollAnswer::Unrelated(said.refusal("the answer says nothing of the task"))
+        }
         (400..=499, Kind::Envelope | Kind::Other) => PollAnswer::Gateway(refusal),
         (_, Kind::Envelope | Kind::Other) => PollAnswer::Unreachable(refusal),
     }
@@ -164,11 +167,9 @@ fn task_state(said: Said, mask: &Mask) -> PollAnswer {
             Some(link) => PollAnswer::Done { link, request_id: said.request_id },
             None => PollAnswer::NoVideo { request_id: said.request_id },
         }
-    } else if is(&FAILED) {
-        PollAnswer::NoVideo { request_id: said.request_id }
-    } else if is(&GONE) {
+    } else if is(&FAILED) || is(&GONE) {
         let mut refusal = said.refusal("");
-        refusal.message = format!("the task is said to be {word}");
+        refusal.message = format!("the API says that the task's status is {word}, and gives no business code");
         PollAnswer::Gone(refusal)
     } else {
         PollAnswer::UnknownStatus(mask.clean(&word))
@@ -254,6 +255,7 @@ mod tests {
             PollAnswer::Account(_) => "account".to_owned(),
             PollAnswer::Gateway(_) => "gateway".to_owned(),
             PollAnswer::Throttled(_) => "throttled".to_owned(),
+            PollAnswer::Unrelated(_) => "unrelated".to_owned(),
             PollAnswer::Unreachable(_) => "unreachable".to_owned(),
         }
     }
@@ -388,8 +390,8 @@ mod tests {
         for (words, expected) in [
             (&["in_queue", "QUEUED", "pending", "submitted", "not_start"][..], "in queue"),
             (&["generating", "Processing", "running", "in_progress"], "generating"),
-            (&["done", "success", "succeeded", "COMPLETED", "failed", "failure", "error"], "no video"),
-            (&["not_found", "expired", "cancelled", "canceled"], "gone"),
+            (&["done", "success", "succeeded", "COMPLETED"], "no video"),
+            (&["not_found", "expired", "cancelled", "canceled", "failed", "Failure", "error"], "gone"),
             (&["resting"], "unknown resting"),
             (&[""], "unknown "),
         ] {
@@ -449,9 +451,12 @@ mod tests {
             (&[429], "", "throttled"),
             (&[503], ENVELOPE, "throttled"),
             (&[200, 500, 502, 503, 504], HTML, "unreachable"),
-            (&[200, 400, 422, 500], ENVELOPE, "unreachable"),
-            (&[200], r#"{"base_resp":{"status_code":0},"status":"Success"}"#, "unreachable"),
-            (&[200], r#"{"code":0,"data":{"status":"done","video_url":"https://c/v"}}"#, "unreachable"),
+            (&[200, 500], ENVELOPE, "unreachable"),
+            (&[400, 422], ENVELOPE, "unrelated"),
+            (&[200], r#"{"base_resp":{"status_code":0},"status":"Success"}"#, "unrelated"),
+            (&[500], r#"{"base_resp":{"status_code":0},"status":"Success"}"#, "unreachable"),
+            (&[200], r#"{"code":0,"data":{"status":"done","video_url":"https://c/v"}}"#, "unrelated"),
+            (&[200], "[]", "unreachable"),
         ];
         for (statuses, body, expected) in cases {
             for status in *statuses {
@@ -474,6 +479,9 @@ mod tests {
                 retry_after: None,
             })
         );
+        let body = r#"{"code":"fail_to_fetch_task","message":"{\"code\":50412,\"message\":\"Text Risk\",\"request_id\":\"7\"}"}"#;
+        let PollAnswer::Business(error) = poll_answer(&answer(400, body), &mask()) else { panic!("{body}") };
+        assert_eq!((error.message.as_str(), error.request_id.as_deref()), ("Text Risk", Some("7")));
         let answer = Answer {
             status: 503,
             retry_after: Some(Duration::from_secs(7)),

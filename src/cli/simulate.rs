@@ -37,16 +37,20 @@ A script is a YAML list of rules. A rule counts the requests it looks at, and st
     close: head | half | body | accepted     half of the body read; all of it; accepted and paid
     hang: head | half | body | accepted      the same, but silent; a poll or download stops in the middle at half
     cut: 100                 the answer ends after so many bytes; a submission is accepted and paid
-    accepted: TEXT           accepted and paid, answered with that text, where TASK is its identifier; `status: 202`
+    accepted: TEXT           accepted and paid, answered with that text, where $TASK is its identifier; `status: 202`
     raw: TEXT                these very bytes, HTTP or not, then the end; a submission is accepted and paid
     word: pending            poll: a status nobody knows
-    no_link: true            poll: done, but no link; link_in_resp_data: true; link: ADDRESS
-    link: 'https://10.0.0.1{path}'   {path} stands for the path and query of the right link
+    no_link: true            poll: done, but no link; `link_in_resp_data: true`
+    link: 'https://10.0.0.1$PATH'    poll: done, with that link; $PATH stands for the path and query of the right link
     expired: true            download: 403
     length: 100              download: so many bytes fewer than Content-Length says; -100: the file itself is shorter
-    ignore_range: true, new_etag: true, gzip: true, drip: BYTES_PER_SECOND   downloads
-  Any of them with `delay: SECONDS`; answers with `retry_after: SECONDS or text`; `early: true` answers a submission
-  before its body was read. The first rule that strikes decides.
+    ignore_range: true, new_etag: true, bytes: 10000000000 (filled up to so many)   downloads
+    film: empty | byte | no_moov | moov_last | fragmented | no_ftyp | junk | webm   downloads: not the task's own
+    gzip: true, drip: BYTES_PER_SECOND, blanks: 10000000 (so much white space after it)   polls and downloads
+  In a `body` of a poll and in a `location`, $LINK is a good link to the task's video.
+  Any of them with `delay: SECONDS`; answers with `retry_after: SECONDS or text`; answers to polls and downloads with
+  `chunked: true`, `headers: {NAME: TEXT or null}`, `header_bytes: 100000` (one more, so long); `early: true` answers
+  a submission before its body was read. The first rule that strikes decides.
 
 Example:
   - {on: submit, nth: 1, do: {code: 50430, retry_after: 5}}

@@ -104,7 +104,7 @@ impl Reason {
                 "The request was sent, but its answer was lost: the API may have made, and charged, a video that cannot be found again."
             }
             Self::RequestRefused => "The API refused the request and gave no business code.",
-            Self::TaskGone => "The API accepted the task and does not know it any more.",
+            Self::TaskGone => "The API accepted the task, and has given it up or does not know it any more.",
             Self::NoVideo => "The API says that the video is done, but gives no link to it.",
             Self::DownloadFailed => "The video was made, but it could not be fetched while its link was alive.",
             Self::Poison => "The daemon crashed three times over this pair, so it was set aside.",

@@ -109,7 +109,7 @@ pub fn on_submit(job: &Job, code: BusinessCode, policy: &Policy) -> Ruling {
 
 /// What `code`, given to a poll, means for `job`.
 pub fn on_poll(job: &Job, task: &Task, code: BusinessCode, now: Timestamp, policy: &Policy) -> Ruling {
-    poll_ruling(code, is_young(task, now), has_attempt_left(job, 0, policy))
+    poll_ruling(code, is_young(task, now, policy), has_attempt_left(job, 0, policy))
 }
 
 /// What `code`, given to a submission, means.
@@ -134,9 +134,9 @@ pub fn poll_ruling(code: BusinessCode, young: bool, attempt_left: bool) -> Rulin
     }
 }
 
-/// Whether the API may not know the task yet.
-pub fn is_young(task: &Task, now: Timestamp) -> bool {
-    age(task, now) < UNKNOWN_AT_FIRST
+/// Whether the API may not know the task yet. An overdue task is never young: whatever gives it up is believed.
+pub fn is_young(task: &Task, now: Timestamp, policy: &Policy) -> bool {
+    age(task, now) < UNKNOWN_AT_FIRST.min(policy.give_up_after)
 }
 
 /// How long ago the task was accepted; zero if the clock was set back since.

@@ -196,9 +196,10 @@ fn is_kind(kind: &Kind) -> bool {
     kind.iter().all(|&b| matches!(b, 0x20..=0x7E | 0xA9))
 }
 
-/// A box's type, of which each byte is known to be printable.
+/// A box's type, of which each byte is known to be printable; in quotes if it looks like no word, as in junk.
 fn name(kind: &Kind) -> String {
-    kind.iter().map(|&b| char::from(b)).collect()
+    let name: String = kind.iter().map(|&b| char::from(b)).collect();
+    if name.chars().all(char::is_alphanumeric) { name } else { format!("{name:?}") }
 }
 
 /// Reads what `moov` tells of the video.
@@ -437,6 +438,10 @@ mod tests {
             ([plain(), vec![0; 512]].concat(), "something that is no box follows box number 4"),
             ([plain(), words(&[7]), b"junk".to_vec()].concat(), "box junk has an impossible length"),
             ([plain(), words(&[1]), b"junk".to_vec(), words(&[0, 15])].concat(), "box junk has an impossible length"),
+            (
+                [plain(), b"<!-- cached -->".to_vec()].concat(),
+                "ends in the middle of box \" cac\": 7 of 1008807205 bytes",
+            ),
             (ftyp(), "no moov box"),
             ([ftyp(), boxed(b"mdat", b"x")].concat(), "no moov box"),
             ([ftyp(), moov()].concat(), "no mdat box with anything in it"),

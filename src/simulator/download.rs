@@ -7,8 +7,8 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::answer::{self, Answer};
-use super::faults::{Action, DownloadFault, Moment, On};
-use super::film::{Asked, Film, gzip};
+use super::faults::{Action, DownloadFault, Manner, Moment, On, Reel};
+use super::film::{self, Asked, Film, gzip};
 use super::link;
 use super::routes::{Reply, Silence, Visit, header_text, respond, unix_seconds};
 use super::sending::{Ending, Sending};
@@ -29,17 +29,21 @@ impl Visit<'_> {
             Some((task, fault))
         });
         let Some((task, fault)) = struck else { return Ok(self.send(denied())) };
-        let action = match fault {
-            None => Action::Wait,
+        let (action, manner) = match fault {
+            None => (Action::Wait, Manner::default()),
             Some(fault) => {
                 tokio::time::sleep(fault.delay).await;
-                if let Some(answer) = self.refusal(&fault) {
-                    return Ok(self.send(answer));
+                if let Some(answer) = self.refusal(&fault, &self.link_to(&task, headers)) {
+                    return Ok(fault.manner.dress(self.send(answer)));
                 }
-                fault.action
+                (fault.action, fault.manner)
             }
         };
-        let mut delivery = Delivery::of(&task, self.shared.settings.video_bytes);
+        let bytes = match action {
+            Action::Download(DownloadFault::Bytes(bytes)) => Some(bytes),
+            _ => self.shared.settings.video_bytes,
+        };
+        let mut delivery = Delivery::of(&task, bytes);
         match action {
             Action::Close(_) => return Err(Silence),
             Action::Hang(Moment::Head | Moment::Body) => return self.hang().await,
@@ -52,13 +56,20 @@ impl Visit<'_> {
                 Err(_) => delivery.length = delivery.length.saturating_sub(bytes.unsigned_abs()),
             },
             Action::Download(DownloadFault::IgnoreRange) => delivery.ranges = false,
-            Action::Download(DownloadFault::Drip(rate)) => delivery.bytes_per_second = Some(rate),
+            Action::Drip(rate) => delivery.bytes_per_second = Some(rate),
+            Action::Blanks(bytes) => delivery.leave = Leave::Blanks(bytes),
+            Action::Gzip => delivery.gzip(),
+            Action::Download(DownloadFault::Film(reel)) => delivery.put_in(reel),
             Action::Download(DownloadFault::NewEtag) => delivery.etag = etag(&format!("{task_id} {}", self.number)),
-            Action::Download(DownloadFault::Gzip) => delivery.gzip(),
             // An answer was given before; a poll's faults are not for downloads.
-            Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Accept { .. } | Action::Poll(_) => {}
+            Action::Wait
+            | Action::Code { .. }
+            | Action::Status { .. }
+            | Action::Accept { .. }
+            | Action::Poll(_)
+            | Action::Download(DownloadFault::Bytes(_)) => {}
         }
-        Ok(self.deliver(delivery, headers))
+        Ok(manner.dress(self.deliver(delivery, headers)))
     }
 
     fn deliver(&self, delivery: Delivery, headers: &HeaderMap) -> Response {
@@ -79,6 +90,7 @@ impl Visit<'_> {
             Leave::BrokenOffAfter(bytes) => (end.min(start.saturating_add(bytes)), Ending::Break, end - start),
             Leave::SilentAtHalf => (start + (end - start) / 2, Ending::Stall, end - start),
             Leave::ShortBy(bytes) => (end, Ending::Break, (end - start).saturating_add(bytes)),
+            Leave::Blanks(bytes) => (end, Ending::Blanks(bytes), (end - start).saturating_add(bytes)),
         };
         let mut answer = Answer::text(status, "video/mp4", Bytes::new())
             .with(header::ACCEPT_RANGES, "bytes")
@@ -122,6 +134,8 @@ enum Leave {
     SilentAtHalf,
     /// All is sent, and more was announced.
     ShortBy(u64),
+    /// All is sent, and so much white space after it.
+    Blanks(u64),
 }
 
 impl Delivery {
@@ -143,6 +157,11 @@ impl Delivery {
         self.length = self.film.length();
         self.ranges = false;
         self.is_gzip = true;
+    }
+
+    fn put_in(&mut self, reel: Reel) {
+        self.film = Film::of_bytes(film::recut(&whole(&self.film), reel));
+        self.length = self.film.length();
     }
 }
 

@@ -5,11 +5,15 @@
 //! ([`Settings::misbehave`](super::Settings::misbehave)) strikes only where no rule did, and only with faults that a
 //! careful client gets over without paying twice and without asking anybody.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::script::Script;
+
+/// Stands in a written answer or a `Location` for a good link to the task's video.
+pub(super) const LINK: &str = "$LINK";
 
 /// The kinds of requests that faults are for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize)]
@@ -94,7 +98,7 @@ pub enum Action {
     Hang(Moment),
     /// The right answer, its body broken off after that many bytes. A submission is accepted and paid.
     Cut(u64),
-    /// A submission is accepted and paid, and answered with these words, in which `TASK` stands for the task's identifier.
+    /// A submission is accepted and paid, and answered with these words, in which `$TASK` stands for the task's identifier.
     Accept {
         /// The HTTP status.
         status: u16,
@@ -102,8 +106,14 @@ pub enum Action {
         words: String,
     },
     /// These very bytes in place of an answer, HTTP or not, then the end of the connection. A submission is accepted and paid;
-    /// `TASK` stands for its task's identifier.
+    /// `$TASK` stands for its task's identifier.
     Raw(String),
+    /// The right answer, and so many bytes of white space after it.
+    Blanks(u64),
+    /// The right answer, at that many bytes a second.
+    Drip(u64),
+    /// The right answer inside `Content-Encoding: gzip`, though nobody asked.
+    Gzip,
     /// A wrong word about a task.
     Poll(PollFault),
     /// A wrong way to give out a video.
@@ -119,7 +129,7 @@ pub enum PollFault {
     NoLink,
     /// Done, the link only inside `resp_data`.
     LinkInRespData,
-    /// Done, with that link; `{path}` in it is path and query of the right one.
+    /// Done, with that link; `$PATH` in it is path and query of the right one.
     Link(String),
 }
 
@@ -133,12 +143,34 @@ pub enum DownloadFault {
     Length(i64),
     /// The whole video, whatever `Range` says.
     IgnoreRange,
-    /// That many bytes a second.
-    Drip(u64),
     /// Another `ETag` than the last time.
     NewEtag,
-    /// The video inside `Content-Encoding: gzip`, though nobody asked.
-    Gzip,
+    /// The video, filled up to that many bytes.
+    Bytes(u64),
+    /// Another film.
+    Film(Reel),
+}
+
+/// A film that is not the task's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reel {
+    /// No byte.
+    Empty,
+    /// One byte.
+    Byte,
+    /// Without its description.
+    NoMoov,
+    /// Its description behind the frames.
+    MoovLast,
+    /// In fragments.
+    Fragmented,
+    /// Without the box that makes it an mp4.
+    NoFtyp,
+    /// Something behind it that is no box.
+    Junk,
+    /// A WebM video.
+    Webm,
 }
 
 /// What a rule or chance brings upon one request.
@@ -150,8 +182,21 @@ pub struct Fault {
     pub early: bool,
     /// `Retry-After`, as it is written.
     pub retry_after: Option<String>,
+    /// How the answer is sent.
+    pub manner: Manner,
     /// What happens then.
     pub action: Action,
+}
+
+/// How an answer to a poll or a download is sent, whatever it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Manner {
+    /// In chunks, its length untold.
+    pub chunked: bool,
+    /// With these headers; without those that have no value.
+    pub headers: BTreeMap<String, Option<String>>,
+    /// With one more header of that many bytes.
+    pub header_bytes: usize,
 }
 
 /// When a fault strikes.
@@ -169,7 +214,11 @@ pub(super) struct Rule {
 
 impl Action {
     fn is_about_links(&self) -> bool {
-        matches!(self, Self::Poll(PollFault::NoLink | PollFault::LinkInRespData | PollFault::Link(_)))
+        match self {
+            Self::Poll(PollFault::NoLink | PollFault::LinkInRespData | PollFault::Link(_)) => true,
+            Self::Status { body: Page::Text(text), .. } => text.contains(LINK),
+            _ => false,
+        }
     }
 
     /// Whether it can happen to requests of that kind.
@@ -177,6 +226,7 @@ impl Action {
         match self {
             Self::Wait | Self::Status { .. } | Self::Cut(_) | Self::Raw(_) => true,
             Self::Accept { .. } => on == On::Submit,
+            Self::Blanks(_) | Self::Drip(_) | Self::Gzip => on != On::Submit,
             Self::Code { .. } => on != On::Download,
             Self::Close(Moment::Half | Moment::Accepted) | Self::Hang(Moment::Accepted) => on == On::Submit,
             Self::Close(Moment::Head | Moment::Body) | Self::Hang(Moment::Head | Moment::Half | Moment::Body) => true,
@@ -282,7 +332,7 @@ impl Fates {
         };
         let action = menu[self.chance.usize(..menu.len())].clone();
         let delay = Duration::from_millis(self.chance.u64(0..300));
-        Some(Fault { delay, early: false, retry_after: None, action })
+        Some(Fault { delay, early: false, retry_after: None, manner: Manner::default(), action })
     }
 }
 

@@ -8,6 +8,8 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 
+use super::faults::Reel;
+
 /// Bytes given out at once.
 const CHUNK: u64 = 64 * 1024;
 
@@ -148,6 +150,42 @@ impl Asked {
     }
 }
 
+/// Makes another film of a good one.
+pub(super) fn recut(film: &[u8], reel: Reel) -> Bytes {
+    let all = boxes(film);
+    let without = |kind: &[u8]| all.iter().filter(|one| &one[4..8] != kind).copied().collect::<Vec<_>>().concat();
+    let only = |kind: &[u8]| all.iter().filter(|one| &one[4..8] == kind).copied().collect::<Vec<_>>().concat();
+    let bytes = match reel {
+        Reel::Empty => Vec::new(),
+        Reel::Byte => vec![b'x'],
+        Reel::NoMoov => without(b"moov"),
+        Reel::MoovLast => [without(b"moov"), only(b"moov")].concat(),
+        Reel::Fragmented => {
+            let fragment = [&16_u32.to_be_bytes()[..], b"moof", &8_u32.to_be_bytes(), b"mfhd"].concat();
+            [only(b"ftyp"), only(b"moov"), fragment, only(b"mdat")].concat()
+        }
+        Reel::NoFtyp => without(b"ftyp"),
+        Reel::Junk => [film, b"<!-- cached by a proxy -->"].concat(),
+        Reel::Webm => [&b"\x1A\x45\xDF\xA3\x93\x42\x82\x88matroska"[..], &[0; 1000]].concat(),
+    };
+    bytes.into()
+}
+
+/// The boxes that tile a film.
+fn boxes(film: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut rest = film;
+    while let Some(length) = rest.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) {
+        let Some((one, after)) = rest.split_at_checked(length).filter(|(one, _)| one.len() >= BOX_HEADER as usize)
+        else {
+            break;
+        };
+        found.push(one);
+        rest = after;
+    }
+    found
+}
+
 /// Wraps bytes in gzip without compressing them.
 pub(super) fn gzip(bytes: &[u8]) -> Bytes {
     let mut wrapped = BytesMut::from(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255][..]);
@@ -186,15 +224,8 @@ mod tests {
         }
     }
 
-    fn boxes(film: &[u8]) -> Vec<(String, usize)> {
-        let mut found = Vec::new();
-        let mut rest = film;
-        while !rest.is_empty() {
-            let length = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
-            found.push((String::from_utf8(rest[4..8].to_vec()).unwrap(), length));
-            rest = &rest[length..];
-        }
-        found
+    fn names(film: &[u8]) -> Vec<String> {
+        boxes(film).iter().map(|one| String::from_utf8(one[4..8].to_vec()).unwrap()).collect()
     }
 
     #[test]
@@ -204,10 +235,12 @@ mod tests {
                 let film = Film::new(format, "14117763723766220057", "a \"cat\" 猫", 42, bytes);
                 let content = whole(&film);
                 assert_eq!(content.len() as u64, film.length());
-                let found = boxes(&content);
-                let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-                assert_eq!(names.first(), Some(&"ftyp"));
-                assert!(names.contains(&"moov") && names.contains(&"mdat") && names.contains(&"uuid"), "{names:?}");
+                assert_eq!(boxes(&content).concat(), content, "the boxes tile it");
+                let names = names(&content);
+                assert_eq!(names[0], "ftyp");
+                for wanted in ["moov", "mdat", "uuid"] {
+                    assert!(names.iter().any(|name| name == wanted), "{names:?}");
+                }
                 let text = String::from_utf8_lossy(&content);
                 assert!(text.contains("14117763723766220057") && text.contains("猫"));
                 if let Some(500_000) = bytes {
@@ -231,6 +264,24 @@ mod tests {
         }
         assert!(film.read(200_000..300_000).is_empty());
         assert_eq!(film.read(10..13).len(), 3);
+    }
+
+    #[test]
+    fn a_film_is_recut_as_told() {
+        let film = whole(&Film::new(&FORMATS[0], "1", "p", 1, None));
+        let (first, second) = (["ftyp", "moov"], ["free", "mdat", "uuid"]);
+        for (reel, wanted) in [
+            (Reel::NoMoov, [&first[..1], &second].concat()),
+            (Reel::MoovLast, [&first[..1], &second, &first[1..]].concat()),
+            (Reel::Fragmented, vec!["ftyp", "moov", "moof", "mdat"]),
+            (Reel::NoFtyp, [&first[1..], &second].concat()),
+            (Reel::Junk, [&first[..], &second].concat()),
+        ] {
+            assert_eq!(names(&recut(&film, reel)), wanted, "{reel:?}");
+        }
+        assert_eq!(recut(&film, Reel::Junk).len(), film.len() + 26);
+        assert_eq!((recut(&film, Reel::Empty).len(), recut(&film, Reel::Byte).len()), (0, 1));
+        assert_eq!(&recut(&film, Reel::Webm)[..4], b"\x1A\x45\xDF\xA3");
     }
 
     #[test]

@@ -4,13 +4,14 @@ use axum::http::{HeaderMap, header};
 use serde_json::json;
 
 use super::answer::{self, Answer};
-use super::faults::{Action, Moment, On, PollFault};
+use super::faults::{Action, Manner, Moment, On, PollFault};
+use super::film::gzip;
 use super::routes::{Reply, Silence, Visit, header_text, unix_seconds};
 use super::sending::Ending;
 use super::world::{self, Status, Task};
 
 /// Stands for path and query of the right link in a wrong one.
-const PATH: &str = "{path}";
+const PATH: &str = "$PATH";
 
 impl Visit<'_> {
     pub(super) async fn poll(&self, task_id: &str, headers: &HeaderMap) -> Reply {
@@ -28,36 +29,45 @@ impl Visit<'_> {
             let fault = world.fates.of_task(On::Poll, prompt, done);
             (task, fault)
         });
-        let action = match fault {
-            None => Action::Wait,
+        let (action, manner) = match fault {
+            None => (Action::Wait, Manner::default()),
             Some(fault) => {
                 tokio::time::sleep(fault.delay).await;
-                if let Some(answer) = self.refusal(&fault) {
-                    return Ok(self.send(answer));
+                let link = task.as_ref().map_or(String::new(), |task| self.link_to(task, headers));
+                if let Some(answer) = self.refusal(&fault, &link) {
+                    return Ok(fault.manner.dress(self.send(answer)));
                 }
-                fault.action
+                (fault.action, fault.manner)
             }
         };
+        self.tell(task.as_ref(), headers, action).await.map(|response| manner.dress(response))
+    }
+
+    async fn tell(&self, task: Option<&Task>, headers: &HeaderMap, action: Action) -> Reply {
         match action {
             Action::Close(_) => Err(Silence),
             Action::Hang(Moment::Head | Moment::Body) => self.hang().await,
             Action::Hang(Moment::Half | Moment::Accepted) => {
-                let answer = self.progress(task.as_ref(), headers, None);
+                let answer = self.progress(task, headers, None);
                 let half = answer.body.len() as u64 / 2;
                 Ok(self.send_part(answer, half, Ending::Stall))
             }
-            Action::Cut(bytes) => {
-                let answer = self.progress(task.as_ref(), headers, None);
-                Ok(self.send_part(answer, bytes, Ending::Break))
+            Action::Cut(bytes) => Ok(self.send_part(self.progress(task, headers, None), bytes, Ending::Break)),
+            Action::Blanks(bytes) => Ok(self.send_with_blanks(self.progress(task, headers, None), bytes)),
+            Action::Drip(rate) => Ok(self.send_slowly(self.progress(task, headers, None), rate)),
+            Action::Gzip => {
+                let mut answer = self.progress(task, headers, None).with(header::CONTENT_ENCODING, "gzip");
+                answer.body = gzip(&answer.body);
+                Ok(self.send(answer))
             }
             Action::Raw(words) => Ok(self.say_instead(&words)),
-            Action::Poll(fault) => Ok(self.send(self.progress(task.as_ref(), headers, Some(fault)))),
+            Action::Poll(fault) => Ok(self.send(self.progress(task, headers, Some(fault)))),
             // An answer was given before; the others are not for polls.
             Action::Wait
             | Action::Code { .. }
             | Action::Status { .. }
             | Action::Accept { .. }
-            | Action::Download(_) => Ok(self.send(self.progress(task.as_ref(), headers, None))),
+            | Action::Download(_) => Ok(self.send(self.progress(task, headers, None))),
         }
     }
 
@@ -73,7 +83,7 @@ impl Visit<'_> {
             Status::Failed(code) => answer::business(code, request_id),
             Status::Done => {
                 let path = self.path_to(task);
-                let link = || format!("{}{path}", self.links(headers));
+                let link = || self.link_to(task, headers);
                 let (video_url, inner) = match fault {
                     Some(PollFault::NoLink) => (String::new(), None),
                     Some(PollFault::LinkInRespData) => (String::new(), Some(link())),
@@ -84,6 +94,11 @@ impl Visit<'_> {
             }
             status @ (Status::InQueue | Status::Generating | Status::NotFound) => say(status.label()),
         }
+    }
+
+    /// A fresh link to the task's video.
+    pub(super) fn link_to(&self, task: &Task, headers: &HeaderMap) -> String {
+        format!("{}{}", self.links(headers), self.path_to(task))
     }
 
     /// Path and query of a fresh link.

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::answer::{self, Answer, CONCURRENCY_LIMIT, RATE_LIMIT};
 use super::connection::Line;
-use super::faults::{Action, Fault, Page, Shape};
+use super::faults::{self, Action, Fault, Manner, Page, Shape};
 use super::film::Film;
 use super::link;
 use super::sending::{Ending, Sending};
@@ -182,8 +182,8 @@ impl<'a> Visit<'a> {
         answer::envelope(StatusCode::UNAUTHORIZED, "invalid token", "", &self.request_id)
     }
 
-    /// The answer of a fault that is an answer.
-    pub(super) fn refusal(&self, fault: &Fault) -> Option<Answer> {
+    /// The answer of a fault that is an answer; `link` is what it may name.
+    pub(super) fn refusal(&self, fault: &Fault, link: &str) -> Option<Answer> {
         let request_id = &self.request_id;
         let answer = match &fault.action {
             Action::Code { code, status, shape } => {
@@ -217,10 +217,10 @@ impl<'a> Visit<'a> {
                         answer::envelope(status, &words, code, request_id)
                     }
                     Page::Huge => Answer::text(status, "application/json", vec![b' '; HUGE_BYTES]),
-                    Page::Text(text) => Answer::text(status, "application/json", text.clone()),
+                    Page::Text(text) => Answer::text(status, "application/json", text.replace(faults::LINK, link)),
                 };
                 match location {
-                    Some(location) => answer.with(header::LOCATION, location),
+                    Some(location) => answer.with(header::LOCATION, &location.replace(faults::LINK, link)),
                     None => answer,
                 }
             }
@@ -230,6 +230,9 @@ impl<'a> Visit<'a> {
             | Action::Cut(_)
             | Action::Accept { .. }
             | Action::Raw(_)
+            | Action::Blanks(_)
+            | Action::Drip(_)
+            | Action::Gzip
             | Action::Poll(_)
             | Action::Download(_) => {
                 return None;
@@ -272,17 +275,62 @@ impl<'a> Visit<'a> {
     /// The first bytes of an answer that claims to have all of them.
     pub(super) fn send_part(&self, answer: Answer, bytes: u64, ending: Ending) -> Response {
         let length = answer.body.len() as u64;
-        let sending = Sending {
+        // One byte too few at least, or it would be the whole answer.
+        let end = bytes.min(length.saturating_sub(1));
+        let sending = Sending { end, ending, ..self.sending(&answer) };
+        respond(answer.with(header::CONTENT_LENGTH, &length.to_string()), sending.into_body())
+    }
+
+    /// The whole answer, slowly.
+    pub(super) fn send_slowly(&self, answer: Answer, bytes_per_second: u64) -> Response {
+        let length = answer.body.len().to_string();
+        let sending = Sending { bytes_per_second: Some(bytes_per_second), ..self.sending(&answer) };
+        respond(answer.with(header::CONTENT_LENGTH, &length), sending.into_body())
+    }
+
+    /// The whole answer, and white space after it.
+    pub(super) fn send_with_blanks(&self, answer: Answer, blanks: u64) -> Response {
+        let sending = Sending { ending: Ending::Blanks(blanks), ..self.sending(&answer) };
+        respond(answer, sending.into_body())
+    }
+
+    fn sending(&self, answer: &Answer) -> Sending {
+        Sending {
             film: Film::of_bytes(answer.body.clone()),
             at: 0,
-            // One byte too few at least, or it would be the whole answer.
-            end: bytes.min(length.saturating_sub(1)),
-            ending,
+            end: answer.body.len() as u64,
+            ending: Ending::Whole,
             bytes_per_second: None,
             line: self.line.clone(),
             stop: self.shared.stop.clone(),
-        };
-        respond(answer.with(header::CONTENT_LENGTH, &length.to_string()), sending.into_body())
+        }
+    }
+}
+
+impl Manner {
+    /// Sends an answer in this way.
+    pub(super) fn dress(&self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        // The script has looked at all of them.
+        for (name, value) in
+            self.headers.iter().filter_map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value)))
+        {
+            match value.as_ref().and_then(|value| HeaderValue::try_from(value).ok()) {
+                Some(value) => headers.insert(name, value),
+                None => headers.remove(name),
+            };
+        }
+        if self.header_bytes > 0
+            && let Ok(long) = HeaderValue::try_from("x".repeat(self.header_bytes))
+        {
+            headers.insert(HeaderName::from_static("x-long"), long);
+        }
+        if self.chunked {
+            headers.remove(header::CONTENT_LENGTH);
+            // A stream has no length, so the server has to send it in chunks.
+            return response.map(|body| Body::from_stream(body.into_data_stream()));
+        }
+        response
     }
 }
 

@@ -3,14 +3,19 @@
 //! A script is refused as a whole, with the number of the rule, where a rule says nothing, says two things, or asks for
 //! what its kind of request cannot suffer: a test that believes in a fault that never strikes would prove nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use super::faults::{Action, DownloadFault, Fault, Moment, On, Page, PollFault, Rule, Shape};
+use super::faults::{Action, DownloadFault, Fault, Manner, Moment, On, Page, PollFault, Reel, Rule, Shape};
 
 /// The longest delay that a script may ask for.
 const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest header that a script may ask for.
+const HEADER_BYTES_MAX: usize = 16 << 20;
 
 /// A list of rules.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -107,6 +112,14 @@ struct WrittenFault {
     drip: Option<u64>,
     new_etag: Option<bool>,
     gzip: Option<bool>,
+    blanks: Option<u64>,
+    bytes: Option<u64>,
+    film: Option<Reel>,
+    #[serde(default)]
+    chunked: bool,
+    #[serde(default)]
+    headers: BTreeMap<String, Option<String>>,
+    header_bytes: Option<usize>,
 }
 
 impl WrittenRule {
@@ -165,13 +178,19 @@ impl WrittenFault {
             flag(self.expired, Action::Download(DownloadFault::Expired)),
             self.length.map(|bytes| Action::Download(DownloadFault::Length(bytes))),
             flag(self.ignore_range, Action::Download(DownloadFault::IgnoreRange)),
-            self.drip.map(|rate| Action::Download(DownloadFault::Drip(rate))),
+            self.drip.map(Action::Drip),
             flag(self.new_etag, Action::Download(DownloadFault::NewEtag)),
-            flag(self.gzip, Action::Download(DownloadFault::Gzip)),
+            flag(self.gzip, Action::Gzip),
+            self.blanks.map(Action::Blanks),
+            self.bytes.map(|bytes| Action::Download(DownloadFault::Bytes(bytes))),
+            self.film.map(|reel| Action::Download(DownloadFault::Film(reel))),
         ];
+        let header_bytes = self.header_bytes.unwrap_or(0);
+        let manner = Manner { chunked: self.chunked, headers: self.headers, header_bytes };
+        manner.check(on)?;
         let mut chosen: Vec<Action> = choices.into_iter().flatten().collect();
         let action = match (chosen.pop(), chosen.pop()) {
-            (None, _) if self.delay.is_some() => Action::Wait,
+            (None, _) if self.delay.is_some() || manner != Manner::default() => Action::Wait,
             (None, _) => return Err("`do` says nothing".to_owned()),
             (Some(action), None) => action,
             (Some(_), Some(_)) => return Err("`do` says more than one thing".to_owned()),
@@ -190,7 +209,26 @@ impl WrittenFault {
             Scalar::Number(seconds) => seconds.to_string(),
             Scalar::Text(text) => text,
         });
-        Ok(Fault { delay, early: self.early, retry_after, action })
+        Ok(Fault { delay, early: self.early, retry_after, manner, action })
+    }
+}
+
+impl Manner {
+    fn check(&self, on: On) -> Result<(), String> {
+        if on == On::Submit && *self != Self::default() {
+            return Err("`chunked`, `headers` and `header_bytes` are not for submissions".to_owned());
+        }
+        if self.header_bytes > HEADER_BYTES_MAX {
+            return Err(format!("`header_bytes` is {HEADER_BYTES_MAX} at most"));
+        }
+        for (name, value) in &self.headers {
+            let good = HeaderName::try_from(name).is_ok()
+                && value.as_ref().is_none_or(|value| HeaderValue::try_from(value).is_ok());
+            if !good {
+                return Err(format!("{name:?} is no header that an answer can have"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -228,9 +266,16 @@ mod tests {
             ("download", "{expired: true}", Action::Download(DownloadFault::Expired)),
             ("download", "{length: -5}", Action::Download(DownloadFault::Length(-5))),
             ("download", "{ignore_range: true}", Action::Download(DownloadFault::IgnoreRange)),
-            ("download", "{drip: 100, delay: 0.5}", Action::Download(DownloadFault::Drip(100))),
+            ("download", "{drip: 100, delay: 0.5}", Action::Drip(100)),
+            ("poll", "{drip: 1}", Action::Drip(1)),
             ("download", "{new_etag: true}", Action::Download(DownloadFault::NewEtag)),
-            ("download", "{gzip: true}", Action::Download(DownloadFault::Gzip)),
+            ("download", "{gzip: true}", Action::Gzip),
+            ("poll", "{blanks: 10000000}", Action::Blanks(10_000_000)),
+            ("download", "{bytes: 10000000000}", Action::Download(DownloadFault::Bytes(10_000_000_000))),
+            ("download", "{film: no_moov}", Action::Download(DownloadFault::Film(Reel::NoMoov))),
+            ("poll", "{chunked: true}", Action::Wait),
+            ("poll", "{headers: {etag: null}}", Action::Wait),
+            ("download", "{header_bytes: 9, cut: 1}", Action::Cut(1)),
         ];
         for (on, fault, wanted) in cases {
             let script = Script::parse(&format!("- {{on: {on}, do: {fault}}}")).unwrap();
@@ -244,7 +289,11 @@ mod tests {
             ("{on: poll}", "list"),
             ("- {on: poll, do: {}}", "says nothing"),
             ("- {on: poll, do: {code: 1, word: x}}", "more than one"),
-            ("- {on: poll, do: {gzip: true}}", "not for"),
+            ("- {on: poll, do: {new_etag: true}}", "not for"),
+            ("- {on: submit, do: {gzip: true}}", "not for"),
+            ("- {on: submit, do: {chunked: true}}", "not for"),
+            ("- {on: poll, do: {headers: {'a b': c}}}", "no header"),
+            ("- {on: poll, do: {header_bytes: 100000000}}", "at most"),
             ("- {on: download, do: {close: accepted}}", "not for"),
             ("- {on: poll, do: {accepted: x}}", "not for"),
             ("- {on: poll, over: 1, do: {code: 1}}", "is for submissions"),

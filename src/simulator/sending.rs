@@ -23,7 +23,12 @@ pub(super) enum Ending {
     Break,
     /// Silence.
     Stall,
+    /// So many bytes of white space.
+    Blanks(u64),
 }
+
+/// White space.
+static BLANKS: [u8; 64 * 1024] = [b' '; 64 * 1024];
 
 /// A body on its way.
 pub(super) struct Sending {
@@ -67,6 +72,12 @@ impl Sending {
             // An error at once would throw away what the server still holds.
             Ending::Break => self.line.flushed().await,
             Ending::Stall => self.stop.cancelled().await,
+            Ending::Blanks(0) => return None,
+            Ending::Blanks(left) => {
+                let now = left.min(BLANKS.len() as u64);
+                self.ending = Ending::Blanks(left - now);
+                return Some(Ok(Bytes::from_static(&BLANKS[..now as usize])));
+            }
         }
         self.ending = Ending::Whole;
         Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "broken off by the simulator")))

@@ -18,7 +18,7 @@ use super::submission::{Complaint, Reading};
 use super::world::{self, Verdict};
 
 /// What a script writes for the identifier of the task.
-const TASK: &str = "TASK";
+const TASK: &str = "$TASK";
 
 /// How far a body was read.
 pub(super) enum Read {
@@ -46,14 +46,14 @@ impl Visit<'_> {
                     half = Some(announced / 2);
                 }
                 Action::Code { .. } | Action::Status { .. } if fault.early => {
-                    if let Some(answer) = self.refusal(fault) {
+                    if let Some(answer) = self.refusal(fault, "") {
                         return Ok(self.send(answer));
                     }
                 }
                 Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Cut(_) => {}
                 Action::Accept { .. } | Action::Raw(_) => {}
                 Action::Close(Moment::Body | Moment::Accepted) | Action::Hang(Moment::Body | Moment::Accepted) => {}
-                Action::Poll(_) | Action::Download(_) => {}
+                Action::Blanks(_) | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {}
             }
         }
         let judged = match self.read(body, half).await? {
@@ -95,7 +95,7 @@ impl Visit<'_> {
             Some(Fault { action: Action::Close(Moment::Body), .. }) => return Err(Silence),
             Some(Fault { action: Action::Hang(Moment::Body), .. }) => return self.hang().await,
             Some(fault) => {
-                if let Some(answer) = self.refusal(fault) {
+                if let Some(answer) = self.refusal(fault, "") {
                     return Ok(self.send(answer));
                 }
             }
@@ -124,7 +124,9 @@ impl Visit<'_> {
             Action::Wait | Action::Code { .. } | Action::Status { .. } | Action::Close(_) | Action::Hang(_) => {
                 Ok(self.send(answer))
             }
-            Action::Poll(_) | Action::Download(_) => Ok(self.send(answer)),
+            Action::Blanks(_) | Action::Drip(_) | Action::Gzip | Action::Poll(_) | Action::Download(_) => {
+                Ok(self.send(answer))
+            }
         }
     }
 

@@ -329,7 +329,7 @@ async fn links_lead_where_told() {
     let task_id = task(&simulator, "a cat").await;
     let right = link(&simulator, &task_id).await;
     assert!(right.starts_with("https://cdn.example/files/"), "{right}");
-    simulator.follow(Script::parse("- {on: poll, do: {link: 'https://10.0.0.1{path}'}}").unwrap());
+    simulator.follow(Script::parse("- {on: poll, do: {link: 'https://10.0.0.1$PATH'}}").unwrap());
     let wrong = link(&simulator, &task_id).await;
     let path = wrong.strip_prefix("https://10.0.0.1").unwrap();
     assert_eq!(download(&format!("{}{path}", simulator.base_url())).await.status(), 200);
@@ -386,6 +386,46 @@ async fn downloads_go_wrong_as_told() {
     assert_eq!(held, (whole.len() - 100) / 2);
     simulator.shutdown().await;
     assert!(response.chunk().await.is_err());
+}
+
+#[tokio::test]
+async fn answers_are_sent_in_the_manner_told() {
+    let simulator = start("");
+    let path = format!("/task/{}", task(&simulator, "a cat").await);
+    let follow = |rule: &str| simulator.follow(Script::parse(&format!("- {{{rule}}}")).unwrap());
+    let ask = async || {
+        let request = client().get(format!("{}{path}", simulator.base_url()));
+        request.header("authorization", "Bearer sk-1").send().await.unwrap()
+    };
+    follow("on: poll, do: {chunked: true, headers: {x-a: b, content-type: null}, header_bytes: 1000}");
+    let response = ask().await;
+    assert_eq!((response.content_length(), &response.headers()["x-a"]), (None, &"b".parse().unwrap()));
+    assert_eq!((response.headers().get("content-type"), response.headers()["x-long"].len()), (None, 1000));
+    assert_eq!(read(response).await.unwrap().1["data"]["status"], "done");
+    follow("on: poll, do: {gzip: true}");
+    assert_eq!(&ask().await.bytes().await.unwrap()[..2], b"\x1f\x8b");
+    follow("on: poll, do: {drip: 100000}");
+    assert_eq!(read(ask().await).await.unwrap().1["data"]["status"], "done");
+    follow("on: poll, do: {blanks: 3000000}");
+    let response = ask().await;
+    let (bytes, true) = drain(response).await else { panic!("cut") };
+    assert!(bytes.len() > 3_000_000 && bytes.starts_with(b"{") && bytes.trim_ascii_end().ends_with(b"}"));
+    follow("on: poll, do: {status: 200, body: '$LINK'}");
+    let link = ask().await.text().await.unwrap();
+    assert_eq!(download(&link).await.status(), 200);
+
+    follow("on: download, nth: 1, do: {status: 302, body: empty, location: $LINK}");
+    let response = download(&link).await;
+    let next = response.headers()["location"].to_str().unwrap().to_owned();
+    assert_ne!(next, link);
+    assert_eq!(download(&next).await.status(), 200);
+    follow("on: download, do: {bytes: 10000000000}");
+    assert_eq!(download(&link).await.content_length(), Some(10_000_000_000));
+    follow("on: download, do: {film: junk, chunked: true}");
+    let response = download(&link).await;
+    assert_eq!(response.content_length(), None);
+    let (bytes, true) = drain(response).await else { panic!("cut") };
+    assert!(bytes.ends_with(b"proxy -->"));
 }
 
 #[tokio::test]

@@ -51,6 +51,21 @@ async fn one_jobs_lines_tell_its_whole_story() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_nobody_knows_is_told_once_for_each_job() {
+    let rig = Rig::new(faulty_vendor("- {on: poll, times: 12, do: {word: pondering}}"), "log: {level: warn}");
+    for name in ["cat", "dog"] {
+        rig.drop_pair(name, name);
+    }
+    let mut daemon = rig.spawn(&["--once"]);
+    assert_eq!(daemon.code().await, 0, "{}", daemon.said());
+    let lines = daemon.lines();
+    let told = lines.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.contains("pondering")));
+    let mut pairs: Vec<_> = told.map(|line| (line["pair"].as_str(), line["level"].as_str())).collect();
+    pairs.sort();
+    assert_eq!(pairs, [(Some("cat"), Some("warn")), (Some("dog"), Some("warn"))], "{}", daemon.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_any_line_however_much_is_logged() {
     // Refusals, faults and a link that is refused all have words that could carry a secret along.
     let rig = Rig::new(

@@ -254,6 +254,7 @@ async fn api(client: &Client) -> Finding {
             | PollAnswer::NoVideo { .. }
             | PollAnswer::Business(_)
             | PollAnswer::Gone(_)
+            | PollAnswer::Unrelated(_)
             | PollAnswer::Throttled(_),
         ) => Finding::ok(NAME, format!("{base_url} answers and lets the token in")),
     }

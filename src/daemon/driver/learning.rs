@@ -41,11 +41,16 @@ impl Driver {
                 // Whatever gets through again shows that it can be reached.
                 self.pauses.refuse(PauseReason::Gateway, None, message, backoff::CONNECTION, now);
             }
+            News::UnknownStatus(word) => self.wonder(id, &word),
             News::Took(duration) => self.durations.saw(duration),
             News::TransferFailed(message) => {
                 self.failed_transfers.insert(id);
                 if self.failed_transfers.len() >= TRANSFERS_FAILED_MAX {
-                    self.pauses.raise(PauseReason::DownloadsBehind, format!("transfers fail: {message}"), None);
+                    self.pauses.raise(
+                        PauseReason::DownloadsBehind,
+                        format!("transfers fail, the latest so: {message}"),
+                        None,
+                    );
                 }
             }
             News::TransferDone => {
@@ -55,6 +60,18 @@ impl Driver {
             }
             News::Disk(trouble, message) => self.disk_trouble(trouble, message, now),
             News::GivenBack(send) => self.budget.give_back((id, send)),
+        }
+    }
+
+    /// Says once for each job that its task's status is a word that nobody knows.
+    fn wonder(&mut self, id: JobId, word: &str) {
+        let Some(resting) = self.resting.get(&id) else { return };
+        if self.puzzling.insert(id) {
+            let pair = &resting.job.pair;
+            tracing::warn!(
+                job_id = %id, pair = %pair, task_id = resting.job.state.task().map(|task| task.task_id.as_str()),
+                "{pair}: the API says that the task's status is {word:?}, which none of its pages explains; it is asked again"
+            );
         }
     }
 

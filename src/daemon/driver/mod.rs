@@ -51,6 +51,8 @@ pub struct Driver {
     /// Until when jobs in doubt count as in flight.
     doubtful: Vec<Instant>,
     failed_transfers: HashSet<JobId>,
+    /// Jobs of whose task a status was told that nobody knows.
+    puzzling: HashSet<JobId>,
     /// The last request was a submission, so a poll that waits goes first.
     submitted_last: bool,
     stopping: bool,
@@ -85,6 +87,15 @@ struct Resting {
     since: Instant,
     /// Its files go back to the inbox; it is not submitted any more.
     leaving: bool,
+}
+
+/// What makes a job wait before it is tried again.
+#[derive(Clone, Copy, Default, Debug)]
+struct Retry {
+    /// Failures of our own side in a row; 0: it is no retry.
+    failures: u32,
+    /// What the other side asked for.
+    wait: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,6 +185,7 @@ impl Driver {
             flying: HashSet::new(),
             doubtful: Vec::new(),
             failed_transfers: HashSet::new(),
+            puzzling: HashSet::new(),
             submitted_last: false,
             stopping: false,
             short_of_room: false,
@@ -244,7 +256,7 @@ impl Driver {
 
     /// Takes in a job: from recovery, or just claimed.
     pub fn adopt(&mut self, job: Job, now: Instant) {
-        self.rest(job, None, 0, now);
+        self.rest(job, None, Retry::default(), now);
     }
 
     /// What to start now, if anything; `pairs` tells whether the inbox has a pair to claim.
@@ -311,7 +323,7 @@ impl Driver {
     pub fn lost(&mut self, id: JobId, now: Instant) {
         self.running.end(id);
         self.resting.remove(&id);
-        self.failed_transfers.remove(&id);
+        self.forget(id);
         if self.flying.remove(&id) {
             self.doubtful.push(now + self.durations.median(&self.limits.starting));
         }
@@ -322,7 +334,7 @@ impl Driver {
         let submitted = self.running.by_job.get(&id) == Some(&Running::Submit);
         let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
-        let Stepped { job, news, part, failed, release } = stepped;
+        let Stepped { job, news, part, failed, wait, release } = stepped;
         if moved_files && !failed {
             self.disk_works();
         }
@@ -336,6 +348,7 @@ impl Driver {
         }
         let Some(job) = job else {
             self.resting.remove(&id);
+            self.forget(id);
             self.flying.remove(&id);
             return;
         };
@@ -351,7 +364,7 @@ impl Driver {
             }
             return;
         }
-        self.rest(job, part, failures, now);
+        self.rest(job, part, Retry { failures, wait }, now);
     }
 
     /// Whether the API refuses so that unsent pairs are their owners' again. A connection that cannot be had for a moment is no
@@ -361,6 +374,12 @@ impl Driver {
             && !self.pauses.has(PauseReason::Account)
             && self.pauses.failures(PauseReason::Gateway) < UNREACHABLE_MAX;
         self.pauses.by_the_api() && !unreachable_only
+    }
+
+    /// What was noted of a job that is no more.
+    fn forget(&mut self, id: JobId) {
+        self.failed_transfers.remove(&id);
+        self.puzzling.remove(&id);
     }
 
     /// Failures in a row of a job that runs.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Driver, Move, Resting, Running, Start};
+use super::{Driver, Move, Resting, Retry, Running, Start};
 use crate::api::Part;
 use crate::job::plan::{self, Next, Step};
 use crate::job::state::State;
@@ -22,11 +22,12 @@ const JUST_NOW: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Puts a job where it belongs until its next step.
-    pub(super) fn rest(&mut self, job: Job, part: Option<Part>, failures: u32, now: Instant) {
+    pub(super) fn rest(&mut self, job: Job, part: Option<Part>, retry: Retry, now: Instant) {
         self.count(&job, now);
         let id = job.id;
         let next = plan::next_step(&job);
-        let retry = (failures > 0).then(|| now + retry_wait(&job, failures));
+        let Retry { failures, wait } = retry;
+        let retry = (failures > 0).then(|| now + retry_wait(&job, failures).max(wait));
         if !matches!((&job.state, failures), (State::Ready { .. }, 1..)) {
             // It has no transfer that fails; what else ails it stops nobody.
             self.failed_transfers.remove(&id);
@@ -43,6 +44,7 @@ impl Driver {
         let at = match next {
             Next::Finished => {
                 self.resting.remove(&id);
+                self.forget(id);
                 return;
             }
             Next::Now(_) => retry.max(least),

@@ -59,7 +59,7 @@ fn accepted(job: &Job) -> Job {
 }
 
 fn stepped(job: Job, news: Vec<News>) -> Stepped {
-    Stepped { job: Some(job), news, part: None, failed: false, release: false }
+    Stepped { job: Some(job), news, part: None, failed: false, wait: Duration::ZERO, release: false }
 }
 
 /// Starts the next thing and expects it to be this step of this job.
@@ -321,4 +321,37 @@ fn a_good_poll_does_not_mend_a_gateway_that_refuses_submissions() {
     driver.pauses.refuse(PauseReason::Gateway, Some(Call::Submit), "403 waf".to_owned(), backoff::PROBE, now);
     driver.pauses.answered(Call::Poll);
     assert!(driver.next(true, now).is_none(), "a poll lifted what a submission's refusal raised");
+}
+
+#[test]
+fn a_transfer_is_not_tried_again_before_its_server_wants_it() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let done = Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+    let ready = on(&accepted(&job(1)), [done]);
+    driver.adopt(ready.clone(), now);
+    begins(&mut driver, Step::Download, ready.id, now);
+    let wait = Duration::from_secs(300);
+    driver.absorb(ready.id, Stepped { failed: true, wait, ..stepped(ready.clone(), vec![]) }, 0, now);
+    assert!(driver.next(false, now + wait - Duration::from_secs(1)).is_none(), "it comes back too early");
+    begins(&mut driver, Step::Download, ready.id, now + wait);
+}
+
+#[test]
+fn a_part_that_waits_for_a_fresh_link_is_kept_through_the_poll() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let done = || Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+    let ready = on(&accepted(&job(1)), [done()]);
+    driver.adopt(ready.clone(), now);
+    begins(&mut driver, Step::Download, ready.id, now);
+    let stale = on(&ready, [Event::LinkStale]);
+    let part = || Some(Part::new("/outbox/.cat.part".into()));
+    driver.absorb(ready.id, Stepped { part: part(), ..stepped(stale.clone(), vec![]) }, 0, now);
+    let Some(Start::Step(_, Step::Poll, Some(kept))) = driver.next(false, now) else { panic!("no part with the poll") };
+    driver.absorb(ready.id, Stepped { part: Some(kept), ..stepped(on(&stale, [done()]), vec![]) }, 0, now);
+    assert!(
+        matches!(driver.next(false, now), Some(Start::Step(_, Step::Download, Some(_)))),
+        "no part with the download"
+    );
 }

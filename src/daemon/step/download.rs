@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::ending::condemn;
 use super::poll::bad_link;
-use super::{News, Stepped, fail, late_failure};
+use super::{News, Stepped, fail, late_failure, wait};
 use crate::api::{DownloadError, Downloaded, Part};
 use crate::daemon::shells::{Shells, StepError, blocking};
 use crate::job::plan;
@@ -18,6 +18,9 @@ use crate::spool::durable::FileError;
 /// A link that is refused so soon after it was given was never good.
 const LINK_FRESH: Duration = Duration::from_secs(60);
 
+/// No link lives longer.
+const LINK_LIFE: Duration = Duration::from_secs(60 * 60);
+
 pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> Result<Stepped, StepError> {
     let State::Ready { finish, link, task } = job.state.clone() else {
         return Err(StepError::Bug(format!("fetched while {}", job.state.label())));
@@ -27,7 +30,7 @@ pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> R
         None => new_part(shells, &job).await?,
     };
     let tried = fetch(shells, &link, &mut part).await;
-    let refused_fresh = Timestamp::now().duration_since(job.since).unsigned_abs() < LINK_FRESH;
+    let link_age = Timestamp::now().duration_since(job.since).unsigned_abs();
     match tried {
         None => Ok(Stepped { part: Some(part), ..Stepped::with(job) }),
         Some(Ok(downloaded)) => {
@@ -54,22 +57,35 @@ pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> R
             let job = shells.record(&job, Event::Fetched { video, publication }, Vec::new()).await?;
             Ok(Stepped::with(job).and(News::TransferDone))
         }
-        Some(Err(DownloadError::Stale { http_status })) if refused_fresh => {
-            tracing::warn!(job_id = %job.id, "{}: a fresh link was refused with HTTP {http_status}", job.pair);
-            bad_link_or_give_up(shells, job, &task, finish, format!("the link was refused with HTTP {http_status}"))
-                .await
+        Some(Err(error @ DownloadError::Stale { .. })) if link_age < LINK_FRESH => {
+            tracing::warn!(job_id = %job.id, "{}: {error}, and it is fresh", job.pair);
+            // Once, it may have gone stale within the transfer. If the next is refused too, perhaps it is for the range.
+            let part = (finish.bad_links == 0).then_some(part);
+            Ok(Stepped { part, ..bad_link_or_give_up(shells, job, &task, finish, error.to_string()).await? })
         }
         Some(Err(DownloadError::Stale { .. })) => {
             let job = shells.record(&job, Event::LinkStale, Vec::new()).await?;
             Ok(Stepped { part: Some(part), ..Stepped::with(job) })
         }
-        Some(Err(DownloadError::Broken { message, .. })) => {
-            tracing::debug!(job_id = %job.id, "{}: the transfer broke off: {message}", job.pair);
-            Ok(Stepped { part: Some(part), failed: true, ..Stepped::with(job) }.and(News::TransferFailed(message)))
+        Some(Err(error @ DownloadError::Broken { retry_after, .. })) => {
+            tracing::debug!(job_id = %job.id, "{}: {error}", job.pair);
+            let give_up_after = shells.policy.give_up_after;
+            let has_had_its_time = link_age > LINK_LIFE.min(give_up_after);
+            if has_had_its_time && plan::age(&task, Timestamp::now()) > give_up_after {
+                let failure = late_failure(Reason::DownloadFailed, error.to_string(), &task, None);
+                return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
+            }
+            if has_had_its_time {
+                // Perhaps another link leads to a server that works.
+                let job = shells.record(&job, Event::LinkStale, Vec::new()).await?;
+                return Ok(Stepped { part: Some(part), ..Stepped::with(job) });
+            }
+            let later = Stepped { part: Some(part), failed: true, wait: wait(retry_after), ..Stepped::with(job) };
+            Ok(later.and(News::TransferFailed(error.to_string())))
         }
-        Some(Err(DownloadError::NotAVideo { message } | DownloadError::Forbidden { why: message })) => {
-            tracing::warn!(job_id = %job.id, "{}: the link leads to no video: {message}", job.pair);
-            bad_link_or_give_up(shells, job, &task, finish, message).await
+        Some(Err(error @ (DownloadError::NotAVideo { .. } | DownloadError::Forbidden { .. }))) => {
+            tracing::warn!(job_id = %job.id, "{}: {error}", job.pair);
+            bad_link_or_give_up(shells, job, &task, finish, error.to_string()).await
         }
         Some(Err(DownloadError::Local { path, source })) => {
             let error = FileError { doing: "write", path, source };

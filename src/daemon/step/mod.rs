@@ -11,7 +11,7 @@ use super::shells::{Shells, StepError, blocking};
 use crate::api::{Part, Refusal, VendorError};
 use crate::job::plan::{self, Step};
 use crate::job::state::Event;
-use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task};
+use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task, backoff};
 use crate::ledger::{Change, Reader};
 use crate::spool::durable::Trouble;
 
@@ -51,6 +51,8 @@ pub enum News {
     GatewayRefused(Call, String),
     /// No connection, or no answer.
     Unreachable(Call, String),
+    /// A task's status is this word, which no page explains.
+    UnknownStatus(String),
     /// A task was seen done for the first time, after this long.
     Took(Duration),
     /// A transfer failed.
@@ -74,13 +76,20 @@ pub struct Stepped {
     pub part: Option<Part>,
     /// The step failed on our side: try it again later.
     pub failed: bool,
+    /// The other side said that later is not before this has passed. Zero: it said nothing.
+    pub wait: Duration,
     /// The pair's files are not what was judged: back to the inbox with them.
     pub release: bool,
 }
 
 impl Stepped {
     fn with(job: Job) -> Self {
-        Self { job: Some(job), news: Vec::new(), part: None, failed: false, release: false }
+        Self { job: Some(job), ..Self::without_job() }
+    }
+
+    /// The job was released, or cannot be read.
+    fn without_job() -> Self {
+        Self { job: None, news: Vec::new(), part: None, failed: false, wait: Duration::ZERO, release: false }
     }
 
     fn and(mut self, news: News) -> Self {
@@ -95,7 +104,8 @@ pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) 
     let id = job.id;
     let moved = match step {
         Step::Submit => submit::submit(&shells, job).await,
-        Step::Poll => poll::poll(&shells, job).await,
+        // A transfer that waits for a fresh link goes on with what it has.
+        Step::Poll => poll::poll(&shells, job).await.map(|stepped| Stepped { part, ..stepped }),
         Step::Download => download::download(&shells, job, part).await,
         Step::Publish => ending::publish(&shells, job).await,
         Step::Resolve => ending::resolve(&shells, job).await,
@@ -118,7 +128,7 @@ pub async fn release(shells: Arc<Shells>, job: Job) -> Stepped {
         blocking(move || spool.put_back(id)).await?;
         shells.ledger.write(vec![Change::Delete(job.id)]).await?;
         tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
-        Ok::<_, StepError>(Stepped { job: None, news: Vec::new(), part: None, failed: false, release: false })
+        Ok::<_, StepError>(Stepped::without_job())
     };
     match released.await {
         Ok(stepped) => stepped,
@@ -132,7 +142,7 @@ async fn fail_as_recorded(shells: &Shells, id: JobId, error: &StepError) -> Step
         Ok(Some(job)) => fail(job, error),
         Ok(None) | Err(_) => {
             tracing::error!(job_id = %id, %error, "a step failed and its record cannot be read; it goes on at the next start");
-            Stepped { job: None, news: Vec::new(), part: None, failed: true, release: false }
+            Stepped { failed: true, ..Stepped::without_job() }
         }
     }
 }
@@ -200,12 +210,18 @@ pub(super) fn coded(error: &VendorError) -> String {
     format!("business code {}: {}", error.code, error.message)
 }
 
+/// What `Retry-After` asks for, as far as it is heeded.
+pub(super) fn wait(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or_default().min(backoff::RETRY_AFTER_MAX)
+}
+
 pub(super) fn said(refusal: &Refusal) -> String {
     match refusal.http_status {
         Some(status) => format!("HTTP {status}: {}", refusal.message),
         None => refusal.message.clone(),
     }
 }
+
 /// A failure after the task was done: it was paid.
 pub(super) fn late_failure(reason: Reason, message: String, task: &Task, request_id: Option<String>) -> Failure {
     Failure {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::ending::condemn;
-use super::{Call, News, Stepped, another_attempt, business_failure, coded, late_failure, said, tell_code};
-use crate::api::{PollAnswer, VendorError};
+use super::{Call, News, Stepped, another_attempt, business_failure, coded, late_failure, said, tell_code, wait};
+use crate::api::{PollAnswer, Refusal, VendorError};
 use crate::daemon::shells::{Shells, StepError, after};
 use crate::job::business_code::{self, BusinessCode, Verdict};
 use crate::job::plan::{self, Ruling};
@@ -31,10 +31,12 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
     }
     match answer {
         PollAnswer::InQueue | PollAnswer::Generating => Ok(answered(job)),
-        PollAnswer::UnknownStatus(word) => {
-            tracing::debug!(job_id = %job.id, task_id = %task.task_id, "the task's status is {word:?}, which no page explains");
-            Ok(answered(job))
+        // Some gateways tell nothing of a task that has ended: no word for so long is a word, too.
+        PollAnswer::UnknownStatus(word) if overdue => {
+            let failure = given_up(task, finish, format!("the API still says that the task's status is {word:?}"));
+            Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
+        PollAnswer::UnknownStatus(word) => Ok(answered(job).and(News::UnknownStatus(word))),
         PollAnswer::Done { link, .. } => {
             let first = finish.is_none();
             let more = if first { vec![Change::Took { duration: age, at: now }] } else { Vec::new() };
@@ -44,42 +46,36 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
         }
         PollAnswer::NoVideo { request_id } => {
             if overdue {
-                let failure = late_failure(Reason::NoVideo, "done, but without a link".to_owned(), &task, request_id);
+                let failure = late_failure(
+                    Reason::NoVideo,
+                    "the task is done, but the API gives no link to its video".to_owned(),
+                    &task,
+                    request_id,
+                );
                 return Ok(answered(condemn(shells, &job, failure, Vec::new()).await?));
             }
             Ok(answered(bad_link(shells, &job, finish).await?))
         }
         PollAnswer::Business(error) => poll_refused(shells, job, task, finish, &error, now).await,
-        PollAnswer::Gone(_) if plan::is_young(&task, now) => Ok(answered(job)),
+        PollAnswer::Gone(_) if plan::is_young(&task, now, &shells.policy) => Ok(answered(job)),
         PollAnswer::Gone(refusal) => {
-            let failure = match finish {
-                Some(_) => late_failure(Reason::DownloadFailed, refusal.message, &task, refusal.request_id),
-                None => Failure {
-                    reason: Reason::TaskGone,
-                    message: refusal.message,
-                    stage: Stage::Poll,
-                    charged: Charged::Unknown,
-                    task: Some(task),
-                    request_id: refusal.request_id,
-                    http_status: refusal.http_status,
-                    problems: Vec::new(),
-                },
-            };
+            let failure = told(given_up(task, finish, refusal.message.clone()), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
         PollAnswer::Account(refusal) => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Gateway(refusal) => Ok(Stepped::with(job).and(News::GatewayRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Throttled(refusal) => Ok(Stepped::with(job).and(News::TooFast(refusal.retry_after))),
-        PollAnswer::Unreachable(refusal) if refusal.http_status.is_some_and(|status| matches!(status, 400 | 422)) => {
-            // It was reached and does not like this one question: that is no reason to hold others back.
-            if overdue {
-                return give_up(shells, &job, task, said(&refusal)).await;
-            }
-            tracing::debug!(job_id = %job.id, task_id = %task.task_id, "the API refuses the question: {}", said(&refusal));
+        PollAnswer::Unrelated(refusal) if overdue => {
+            let failure = told(given_up(task, finish, refusal.message.clone()), &refusal);
+            Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
+        }
+        PollAnswer::Unrelated(refusal) => {
+            tracing::debug!(job_id = %job.id, task_id = %task.task_id, "nothing is said of the task: {}", said(&refusal));
             Ok(answered(job))
         }
         PollAnswer::Unreachable(refusal) => {
-            Ok(Stepped { failed: true, ..Stepped::with(job) }.and(News::Unreachable(Call::Poll, said(&refusal))))
+            let later = Stepped { failed: true, wait: wait(refusal.retry_after), ..Stepped::with(job) };
+            Ok(later.and(News::Unreachable(Call::Poll, said(&refusal))))
         }
     }
 }
@@ -111,23 +107,31 @@ fn not_our_account(answer: &PollAnswer, paid: &Account, asked: &Account) -> Opti
         | PollAnswer::Done { .. }
         | PollAnswer::NoVideo { .. }
         | PollAnswer::Throttled(_)
+        | PollAnswer::Unrelated(_)
         | PollAnswer::Unreachable(_) => None,
     }
 }
 
-/// The API has had its time, and says nothing of the task.
-async fn give_up(shells: &Shells, job: &Job, task: Task, said: String) -> Result<Stepped, StepError> {
-    let failure = Failure {
-        reason: Reason::TaskGone,
-        message: said,
-        stage: Stage::Poll,
-        charged: Charged::Unknown,
-        task: Some(task),
-        request_id: None,
-        http_status: None,
-        problems: Vec::new(),
-    };
-    Ok(Stepped::with(condemn(shells, job, failure, Vec::new()).await?))
+/// The API has given the task up, or has had its time and says nothing of it.
+fn given_up(task: Task, finish: Option<Finish>, message: String) -> Failure {
+    match finish {
+        Some(_) => late_failure(Reason::DownloadFailed, message, &task, None),
+        None => Failure {
+            reason: Reason::TaskGone,
+            message,
+            stage: Stage::Poll,
+            charged: Charged::Unknown,
+            task: Some(task),
+            request_id: None,
+            http_status: None,
+            problems: Vec::new(),
+        },
+    }
+}
+
+/// The failure, with the answer that it rests on.
+fn told(failure: Failure, refusal: &Refusal) -> Failure {
+    Failure { request_id: refusal.request_id.clone(), http_status: refusal.http_status, ..failure }
 }
 
 /// Waits for the account that paid to come back; gives up when the API has long forgotten the task.
@@ -139,7 +143,8 @@ async fn account_changed(
     overdue: bool,
 ) -> Result<Stepped, StepError> {
     if overdue {
-        return give_up(shells, &job, task, said).await;
+        let failure = given_up(task, None, said);
+        return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }
     tracing::warn!(
         job_id = %job.id, task_id = %task.task_id, reason = "account_changed",

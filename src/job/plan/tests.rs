@@ -100,6 +100,17 @@ fn a_code_given_to_a_poll_is_ruled_by_the_age_of_its_task_too() {
 }
 
 #[test]
+fn a_task_is_young_for_half_a_minute_and_never_once_it_is_overdue() {
+    let short = Policy { give_up_after: Duration::from_secs(2), ..policy(0) };
+    for (seconds, usual, soon_overdue) in
+        [(-600, true, true), (0, true, true), (1, true, true), (2, true, false), (29, true, false), (30, false, false)]
+    {
+        assert_eq!(is_young(&task(), at(seconds), &policy(0)), usual, "{seconds} s");
+        assert_eq!(is_young(&task(), at(seconds), &short), soon_overdue, "{seconds} s, overdue after 2 s");
+    }
+}
+
+#[test]
 fn a_job_without_a_request_gets_no_other_attempt() {
     let unread = Job { request: None, ..job(DRAWN, 0, State::Submitting) };
     assert_eq!(on_submit(&unread, BusinessCode(50_500), &policy(5)), Ruling::Fail);

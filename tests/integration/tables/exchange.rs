@@ -35,6 +35,35 @@ struct Exchange {
     #[serde(default)]
     vendor: Vendor,
     expect: Expected,
+    #[serde(default)]
+    asked: Asked,
+}
+
+/// How often the vendor was asked about the case's tasks. What is left out is not counted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    polls: Option<u64>,
+    downloads: Option<u64>,
+    /// Downloads that went on where an earlier one had ended.
+    resumed: Option<usize>,
+}
+
+impl Asked {
+    fn assert(&self, rig: &Rig) {
+        let tasks: Vec<_> = rig.vendor().tasks().into_iter().filter(|task| task.prompt == PROMPT).collect();
+        let resumed = rig.vendor().requests().into_iter().filter(|request| {
+            let about = |id: &String| tasks.iter().any(|task| task.task_id == *id);
+            request.status == Some(206) && request.task_id.as_ref().is_some_and(about)
+        });
+        let resumed = resumed.count();
+        let polls: u64 = tasks.iter().map(|task| task.polls).sum();
+        let downloads: u64 = tasks.iter().map(|task| task.downloads).sum();
+        let seen = format!("polls {polls}, downloads {downloads}, of them resumed {resumed}");
+        assert!(self.polls.is_none_or(|wanted| wanted == polls), "{self:?}, but {seen}");
+        assert!(self.downloads.is_none_or(|wanted| wanted == downloads), "{self:?}, but {seen}");
+        assert!(self.resumed.is_none_or(|wanted| wanted == resumed), "{self:?}, but {seen}");
+    }
 }
 
 /// How the vendor differs from one that is quick and has no limits.
@@ -113,6 +142,7 @@ impl Exchange {
         assert_eq!(outcome.failed, u64::from(expected.r#in == Place::Error), "failed\n{}", rig.scene());
         neighbours.assert_delivered(&rig);
         assert_eq!(paid_for(&rig, PROMPT), expected.accepted, "accepted submissions\n{}", rig.scene());
+        self.asked.assert(&rig);
         rig.assert_all_is_well();
         self.assert_place(&rig)
     }
@@ -172,4 +202,9 @@ async fn codes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers() {
     play_table("answers", 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers() {
+    play_table("transfers", 100).await;
 }

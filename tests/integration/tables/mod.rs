@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use crate::rig::{Rig, read_yaml};
 
 /// Rows that are played at the same time: they wait more than they work.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 20;
 
 /// Where a pair's files are when nothing can move any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -64,6 +64,8 @@ pub struct Expected {
     pub attempts: Option<u32>,
     /// The report's `http_status`.
     pub http_status: Option<u16>,
+    /// The report's `request_id`.
+    pub request_id: Option<String>,
     /// The report's `message` contains this.
     pub says: Option<String>,
     /// The daemon holds everything back for that reason, the files untouched, until the API is mended; `in` tells what then
@@ -85,6 +87,7 @@ impl Expected {
         told("charged", self.charged.clone().map(Value::from));
         told("attempts", self.attempts.map(Value::from));
         told("http_status", self.http_status.map(Value::from));
+        told("request_id", self.request_id.clone().map(Value::from));
         // Without a code it must say so: null, not nothing.
         assert_eq!(report["code"], self.code.map_or(Value::Null, Value::from), "code in\n{shown}");
         if let Some(words) = &self.says {

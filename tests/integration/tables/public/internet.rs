@@ -41,7 +41,7 @@ const PUBLIC: [IpAddr; 3] = [
 const NAME_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), 53);
 
 /// Stands for path and query of the request in a redirect.
-const PATH: &str = "{path}";
+const PATH: &str = "$PATH";
 
 /// Bytes of a request's head that are read at most.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
