@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use rustix::fs::fstat;
-use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
 use super::scan::Identity;
@@ -18,8 +17,6 @@ use crate::job::{Problem, picture::Picture};
 
 /// Bytes of one read of the picture.
 const PIECE_BYTES: usize = 64 * 1024;
-/// `[` and `{` that a text may hold before we ask the parser about it: it is quadratic in them.
-const BRACKETS_MAX: usize = 256;
 /// Zero bytes at the end of a file that look like room made in advance and not filled yet.
 const ZERO_TAIL_BYTES: usize = 16;
 
@@ -51,7 +48,7 @@ pub type Hash = [u8; 32];
 pub struct SidecarFound {
     /// What it asks for, or every complaint.
     pub read: Result<Sidecar, Vec<Problem>>,
-    /// Whether it is YAML, whatever it says.
+    /// Whether it shows its end; see [`sidecar::Found`].
     pub parses: bool,
     /// Whether it names the address of a picture and so is a job by itself.
     pub names_address: bool,
@@ -181,14 +178,8 @@ fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, Judge
     let limit = sidecar::BYTES_MAX as u64 + 1;
     file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|source| JudgeError::Io { file: FILE, source })?;
     unchanged(&file, identity, bytes.len() as u64, limit, FILE)?;
-    let form = Form::of(&bytes);
-    Ok(SidecarFound {
-        read: sidecar::read(&bytes, has_picture),
-        parses: form.parses,
-        names_address: form.names_address,
-        sha256: Sha256::digest(&bytes).into(),
-        identity,
-    })
+    let sidecar::Found { read, parses, names_address } = sidecar::look(&bytes, has_picture);
+    Ok(SidecarFound { read, parses, names_address, sha256: Sha256::digest(&bytes).into(), identity })
 }
 
 fn read_picture(mut file: File, limits: &Limits, mut hash: Option<&mut Sha256>) -> Result<PictureFound, JudgeError> {
@@ -240,36 +231,6 @@ fn unchanged(file: &File, before: Identity, read: u64, limit: u64, which: &'stat
     if after == before && read == before.size.min(limit) { Ok(()) } else { Err(JudgeError::Changed { file: which }) }
 }
 
-/// What can be told of a sidecar's text before its values are looked at.
-struct Form {
-    parses: bool,
-    names_address: bool,
-}
-
-impl Form {
-    fn of(bytes: &[u8]) -> Self {
-        let brackets = bytes.iter().filter(|&&byte| matches!(byte, b'[' | b'{')).count();
-        // What is too long or too nested is refused whatever still comes, so there is nothing to wait for.
-        if bytes.len() > sidecar::BYTES_MAX || brackets > BRACKETS_MAX {
-            return Self { parses: true, names_address: false };
-        }
-        match serde_yaml::from_slice::<Value>(bytes) {
-            Ok(value) => {
-                let address = value.get("image_urls");
-                let names_address = match address {
-                    None | Some(Value::Null) => false,
-                    Some(Value::Sequence(items)) => !items.is_empty(),
-                    Some(
-                        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Mapping(_) | Value::Tagged(_),
-                    ) => true,
-                };
-                Self { parses: true, names_address }
-            }
-            Err(_) => Self { parses: false, names_address: false },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -282,30 +243,6 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("tempfile");
         file.write_all(bytes).expect("write");
         file.reopen().expect("reopen")
-    }
-
-    #[test]
-    fn the_form_of_a_text_is_told_without_its_values() {
-        let long = vec![b'a'; sidecar::BYTES_MAX + 1];
-        let nested = vec![b'['; BRACKETS_MAX + 1];
-        let cases: &[(&[u8], bool, bool)] = &[
-            (b"prompt: cat\n", true, false),
-            (b"prompt: 3\nseed: nonsense", true, false),
-            (b"prompt: \"cat", false, false),
-            (b"prompt: a: b", false, false),
-            (b"image_urls: [https://a/b]", true, true),
-            (b"image_urls: https://a/b", true, true),
-            (b"image_urls: []", true, false),
-            (b"image_urls:", true, false),
-            (b"- a", true, false),
-            (&long, true, false),
-            (&nested, true, false),
-        ];
-        for (bytes, parses, names_address) in cases {
-            let form = Form::of(bytes);
-            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
-            assert_eq!((form.parses, form.names_address), (*parses, *names_address), "{shown}");
-        }
     }
 
     #[test]

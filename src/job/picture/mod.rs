@@ -212,7 +212,7 @@ impl Stage {
     }
 }
 
-/// Every limit that the picture breaks, with advice.
+/// Every limit that the picture breaks, with advice. Each names its key of the configuration: what the API takes may change.
 pub fn complaints(picture: &Picture, limits: &Limits) -> Vec<Problem> {
     let Picture { kind: _, bytes, width, height } = *picture;
     let (long, short) = (width.max(height), width.min(height));
@@ -220,20 +220,20 @@ pub fn complaints(picture: &Picture, limits: &Limits) -> Vec<Problem> {
     if let Some(max) = limits.bytes_max.filter(|&max| bytes > max) {
         let (has, most) = megabytes(bytes, max);
         found.push(problem(
-            format!("the file has {has}, the API takes {most} at most"),
-            "save it as a JPEG of lower quality, or smaller",
+            format!("the file has {has}, the API takes {most} at most (picture.max_bytes)"),
+            "save it as a JPEG of lower quality, or scale it down",
         ));
     }
     if let Some(max) = limits.side_max.filter(|&max| long > max) {
         let scaled = |side: u32| (u64::from(side) * u64::from(max) / u64::from(long.max(1))).max(1);
         found.push(problem(
-            format!("the picture is {width} x {height} pixels, the API takes {max} on the longer side at most"),
+            format!("the picture is {width} x {height} pixels, the API takes {max} on the longer side at most (picture.max_side)"),
             &format!("scale it down to {} x {}", scaled(width), scaled(height)),
         ));
     }
     if let Some(min) = limits.short_side_min.filter(|&min| short < min) {
         found.push(problem(
-            format!("the picture is {width} x {height} pixels, the API wants {min} on the shorter side at least"),
+            format!("the picture is {width} x {height} pixels, the API wants {min} on the shorter side at least (picture.min_short_side)"),
             "take a larger picture, or scale this one up",
         ));
     }
@@ -242,7 +242,7 @@ pub fn complaints(picture: &Picture, limits: &Limits) -> Vec<Problem> {
         found.push(problem(
             format!(
                 "the picture is {width} x {height} pixels, so its longer side is {} times the shorter one, \
-                 the API takes {max} times at most",
+                 the API takes {max} times at most (picture.max_ratio)",
                 ratio_shown(ratio, max)
             ),
             "crop it",

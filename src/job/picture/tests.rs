@@ -213,7 +213,12 @@ fn what_is_broken_is_named() {
 
 #[test]
 fn what_the_api_does_not_take_is_called_by_its_name() {
-    let cases: [(&[u8], &str); 20] = [
+    let cases: [(&[u8], &str); 25] = [
+        ("version https://example.com/猫".as_bytes(), "a text"),
+        (b"\0\0\0\x18ftypcrx ", "a camera raw picture"),
+        (b"FUJIFILMCCD-RAW 0201", "a camera raw picture"),
+        (b"\x1A\x45\xDF\xA3", "a video (WebM or Matroska)"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video (AVI)"),
         (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture"),
         (b"GIF89a", "a GIF picture"),
         (b"\0\0\0\x18ftypheic", "a HEIC picture, as iPhones make them"),
@@ -243,8 +248,8 @@ fn what_the_api_does_not_take_is_called_by_its_name() {
         }
     }
     assert_eq!(
-        message(&walk(b"hello, world")),
-        "the file is neither a JPEG nor a PNG; it begins with the bytes 68 65 6C 6C 6F 2C 20 77"
+        message(&walk(b"hello, \xFFworld")),
+        "the file is neither a JPEG nor a PNG; it begins with the bytes 68 65 6C 6C 6F 2C 20 FF"
     );
 }
 
@@ -272,32 +277,32 @@ fn every_broken_limit_is_named_with_numbers() {
         (picture(1, 960, 320), &[]),
         (
             picture(6_100_000, 640, 480),
-            &["the file has 6.1 MB, the API takes 4.7 MB at most; save it as a JPEG of lower quality, or smaller"],
+            &[
+                "the file has 6.1 MB, the API takes 4.7 MB at most (picture.max_bytes); save it as a JPEG of lower quality, or scale it down",
+            ],
         ),
         (
             picture(4_700_001, 640, 480),
-            &[
-                "the file has 4700001 bytes, the API takes 4700000 bytes at most; save it as a JPEG of lower quality, or \
-               smaller",
-            ],
+            &["the file has 4700001 bytes, the API takes 4700000 bytes at most (picture.max_bytes); save it as a \
+                 JPEG of lower quality, or scale it down"],
         ),
         (
             picture(9_000_000, 300, 6000),
             &[
-                "the file has 9.0 MB, the API takes 4.7 MB at most; save it as a JPEG of lower quality, or smaller",
-                "the picture is 300 x 6000 pixels, the API takes 4096 on the longer side at most; scale it down to \
+                "the file has 9.0 MB, the API takes 4.7 MB at most (picture.max_bytes); save it as a JPEG of lower quality, or scale it down",
+                "the picture is 300 x 6000 pixels, the API takes 4096 on the longer side at most (picture.max_side); scale it down to \
                  204 x 4096",
-                "the picture is 300 x 6000 pixels, the API wants 320 on the shorter side at least; take a larger \
+                "the picture is 300 x 6000 pixels, the API wants 320 on the shorter side at least (picture.min_short_side); take a larger \
                  picture, or scale this one up",
                 "the picture is 300 x 6000 pixels, so its longer side is 20.0 times the shorter one, the API takes 3 \
-                 times at most; crop it",
+                 times at most (picture.max_ratio); crop it",
             ],
         ),
         (
             picture(1, 1201, 400),
             &[
                 "the picture is 1201 x 400 pixels, so its longer side is 3.002 times the shorter one, the API takes 3 times \
-               at most; crop it",
+               at most (picture.max_ratio); crop it",
             ],
         ),
     ];

@@ -15,7 +15,7 @@ mod values;
 
 use place::{Part, at};
 pub use place::{Place, place_of};
-use text::{Entry, Text, Value};
+use text::{Entry, Text, Unread, Value};
 use values::Complaint;
 
 /// Bytes that a sidecar may have at most.
@@ -80,13 +80,46 @@ impl Sidecar {
     }
 }
 
-/// Reads a sidecar's bytes. `has_picture` tells whether a picture file belongs to it, which decides about `image_urls`.
+/// What was found in a sidecar's bytes.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it asks for, or every complaint.
+    pub read: Result<Sidecar, Vec<Problem>>,
+    /// Whether it shows its end: it is YAML, whatever it says, or nothing that may still come can mend it.
+    pub parses: bool,
+    /// Whether it names the address of a picture and so is a job by itself.
+    pub names_address: bool,
+}
+
+/// Looks at a sidecar's bytes. `has_picture` tells whether a picture file belongs to it, which decides about `image_urls`.
+pub fn look(bytes: &[u8], has_picture: bool) -> Found {
+    match Text::read(bytes) {
+        Ok(text) => {
+            let urls =
+                text.entries.iter().find(|entry| entry.key == "image_urls").and_then(|entry| entry.value.as_ref());
+            let names_address = !matches!(urls, None | Some(Value::Null | Value::List(0, _)));
+            Found { read: judge(&text, has_picture), parses: true, names_address }
+        }
+        Err(unread) => {
+            let (problem, parses) = match unread {
+                Unread::Unparsed(problem) => (problem, false),
+                Unread::Unfit(problem) => (problem, true),
+            };
+            Found { read: Err(vec![*problem]), parses, names_address: false }
+        }
+    }
+}
+
+/// Reads a sidecar's bytes; as [`look`], for who asks for the values alone.
 ///
 /// # Errors
 /// Every complaint at once, ordered by line; `file` is left to the caller.
 pub fn read(bytes: &[u8], has_picture: bool) -> Result<Sidecar, Vec<Problem>> {
-    let text = Text::read(bytes).map_err(|problem| vec![*problem])?;
-    let mut reading = Reading { text: &text, problems: strays(&text) };
+    look(bytes, has_picture).read
+}
+
+fn judge(text: &Text<'_>, has_picture: bool) -> Result<Sidecar, Vec<Problem>> {
+    let mut reading = Reading { text, problems: strays(text) };
 
     let prompt = reading.key("prompt", values::prompt);
     let aspect_ratio = reading.key("aspect_ratio", values::aspect_ratio);

@@ -5,7 +5,7 @@ use super::text::excerpt;
 use super::{KEYS, Problem, problem};
 
 /// What the parser says (the beginning of it), what that means, and what to do.
-const KNOWN: [(&str, &str, &str); 12] = [
+const KNOWN: [(&str, &str, &str); 14] = [
     (
         "mapping values are not allowed",
         "a colon with a space behind it stands inside a text without quotes",
@@ -20,10 +20,16 @@ const KNOWN: [(&str, &str, &str); 12] = [
     ),
     (
         "found invalid Unicode character escape code",
-        "an escape such as \\ud83d is half a character",
+        "an escape stands for no character, or for half of one as \\ud83d does",
         "write the character itself, such as 😀, and save the file as UTF-8",
     ),
-    ("did not find expected hexdecimal number", "an escape with \\x or \\u lacks hexadecimal digits", QUOTE),
+    (
+        "did not find expected hexadecimal number",
+        "a backslash with x, u or U in double quotes lacks hexadecimal digits",
+        "write \\\\ for a backslash, or use single quotes",
+    ),
+    ("did not find expected ',' or '}'", "a comma or the closing } is missing", CLOSE),
+    ("did not find expected ',' or ']'", "a comma or the closing ] is missing", CLOSE),
     ("unknown anchor", "a text begins with *, which YAML keeps for references", QUOTE),
     (
         "did not find expected alphabetic or numeric character",
@@ -36,6 +42,7 @@ const KNOWN: [(&str, &str, &str); 12] = [
     ("did not find expected", "the line does not fit what stands before it", INDENT),
 ];
 
+const CLOSE: &str = "write it, and put texts that hold brackets, commas or colons in quotes";
 const QUOTE: &str = "put the whole text in quotes";
 const INDENT: &str = "begin every key at the start of its line, and put a text that holds quotes, brackets, #, & or * \
                       in quotes as a whole";
@@ -66,6 +73,10 @@ pub(super) fn explain(text: &str, error: &serde_yaml::Error) -> Problem {
 /// The problem for a text that is YAML but only one value.
 pub(super) fn explain_scalar(text: &str, scalar: &str) -> Problem {
     let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    if let Some(key) = line.and_then(without_colon) {
+        let found = problem("there is no colon behind the key", &format!("write {key}: with a space behind it"));
+        return Problem { key: Some(key.to_owned()), ..found };
+    }
     match line.and_then(glued) {
         Some(key) => space_missing(key),
         None => problem(
@@ -145,6 +156,14 @@ fn glued(line: &str) -> Option<&'static str> {
     KEYS.into_iter().find(|key| {
         let rest = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(':'));
         rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(char::is_whitespace))
+    })
+}
+
+/// The key of a line such as `seed = 42`, or with the colon of another keyboard.
+fn without_colon(line: &str) -> Option<&'static str> {
+    KEYS.into_iter().find(|key| {
+        let rest = line.strip_prefix(key).map(str::trim_start);
+        rest.is_some_and(|rest| rest.starts_with(['=', ',', ';', '：', '∶']))
     })
 }
 

@@ -1,40 +1,10 @@
-//! Sidecars: every file of the fixtures with what is made of it.
+//! Sidecars: places, limits, and texts at random. Every file of the fixtures is played from end to end by the integration tests.
 
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::*;
-
-/// The sidecars of a folder of fixtures by name. Those whose name begins with `alone_` have no picture file.
-fn fixtures(folder: &str) -> Vec<(String, Vec<u8>, bool)> {
-    let folder = root().join(folder);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut found: Vec<_> = entries
-        .map(|entry| {
-            let path = entry.expect("the folder can be listed").path();
-            let name = path.file_stem().and_then(|s| s.to_str()).expect("a fixture's name is text").to_owned();
-            let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            let has_picture = !name.starts_with("alone_");
-            (name, bytes, has_picture)
-        })
-        .collect();
-    found.sort();
-    found
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sidecars")
-}
-
-fn assert_as_before(name: &str, shown: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(root());
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, shown));
-}
 
 fn complaints(text: &str) -> Vec<String> {
     read(text.as_bytes(), true).expect_err(text).iter().map(ToString::to_string).collect()
@@ -45,31 +15,44 @@ fn sidecar(text: &str) -> Sidecar {
 }
 
 #[test]
-fn good_sidecars_say_what_they_want() {
-    let mut shown = String::new();
-    for (name, bytes, has_picture) in fixtures("valid") {
-        match read(&bytes, has_picture) {
-            Ok(sidecar) => writeln!(shown, "{name}\n    {sidecar:?}").expect("a String takes all"),
-            Err(problems) => panic!("{name}: {problems:#?}"),
-        }
-    }
-    assert_as_before("valid", &shown);
+fn a_sidecar_without_picture_or_address_is_told_so() {
+    let found: Vec<String> =
+        read(b"seed: 1\n", false).expect_err("half a pair").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "no picture belongs to this sidecar; put a JPEG or PNG of the same name beside it, or name one address in \
+             image_urls",
+            "prompt: the prompt is missing; add a line such as prompt: A dog runs along the beach",
+        ]
+    );
 }
 
 #[test]
-fn bad_sidecars_are_refused_with_every_complaint() {
-    let mut shown = String::new();
-    for (name, bytes, has_picture) in fixtures("invalid") {
-        let problems = read(&bytes, has_picture).expect_err(&name);
-        assert!(!problems.is_empty(), "{name}");
-        writeln!(shown, "{name}").expect("a String takes all");
-        for problem in problems {
-            assert!(problem.proposal.is_some(), "{name}: {problem}");
-            let problem = Problem { file: Some("cat.yaml".to_owned()), ..problem };
-            writeln!(shown, "    {problem}").expect("a String takes all");
-        }
+fn the_form_of_a_text_is_told_without_its_values() {
+    let long = vec![b'a'; BYTES_MAX + 1];
+    let nested = vec![b'['; 33];
+    let cases: &[(&[u8], bool, bool)] = &[
+        (b"prompt: cat\n", true, false),
+        (b"prompt: 3\nseed: nonsense", true, false),
+        (b"prompt: \"cat", false, false),
+        (b"prompt: a: b", false, false),
+        (b"prompt: \xE7\x8C", false, false),
+        (b"prompt: a\nprompt: b", true, false),
+        (b"image_urls: [https://a/b]", true, true),
+        (b"image_urls: https://a/b", true, true),
+        (b"image_urls: []", true, false),
+        (b"image_urls:", true, false),
+        (b"- a", true, false),
+        (b"%TAG !a! b\n", true, false),
+        (&long, true, false),
+        (&nested, true, false),
+    ];
+    for (bytes, parses, names_address) in cases {
+        let found = look(bytes, true);
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+        assert_eq!((found.parses, found.names_address), (*parses, *names_address), "{shown}");
     }
-    assert_as_before("invalid", &shown);
 }
 
 #[test]
@@ -113,7 +96,7 @@ fn a_file_over_the_limit_is_not_parsed() {
     let text = format!("prompt: A dog\n#{}", "x".repeat(BYTES_MAX));
     assert_eq!(
         complaints(&text),
-        ["the file has 65551 bytes, a sidecar may have 65536 at most; keep only the keys of a sidecar in it"]
+        ["the file has more than the 65536 bytes that a sidecar may have; keep only the keys of a sidecar in it"]
     );
     let fits = format!("prompt: A dog\n#{}", "x".repeat(BYTES_MAX - 15));
     assert_eq!(sidecar(&fits).prompt, "A dog");

@@ -3,6 +3,7 @@
 //! What could make the parser slow, or its answer larger than the file, is refused or cut here before it is built: the file's
 //! size, its brackets, and values that nobody has asked for.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{
@@ -12,8 +13,15 @@ use serde::de::{
 use super::place::{Part, Place, at, place_of, place_of_part};
 use super::{BYTES_MAX, Problem, problem, syntax};
 
-/// Opening brackets and braces that a sidecar may have at most; the parser's time grows with their square.
-const BRACKETS_MAX: usize = 256;
+/// Opening brackets and braces that a sidecar may have at most; the parser's time grows with their depth times the text.
+const BRACKETS_MAX: usize = 32;
+
+/// Bytes that are parsed once more to find the places of complaints. Enough for every place in a text of a few kilobytes, and
+/// for the first one in the largest.
+const PLACED_BYTES_MAX: usize = BYTES_MAX;
+
+/// What a line begins with that gives tags another meaning.
+const TAG_DIRECTIVE: &str = "%TAG";
 
 /// Unknown and repeated keys that are kept to complain of; the rest are counted.
 const STRAYS_MAX: usize = 20;
@@ -54,29 +62,55 @@ pub(super) enum Value {
 #[derive(Debug)]
 pub(super) struct Text<'a> {
     text: &'a str,
+    /// How many places may still be looked for; each costs a whole parse.
+    places_left: Cell<usize>,
     pub(super) entries: Vec<Entry>,
     /// How many more strays there are than `entries` has.
     pub(super) more: usize,
 }
 
-impl<'a> Text<'a> {
-    /// Reads the bytes; refuses what is no YAML mapping, or could not be read safely.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Box<Problem>> {
-        let text = decode(bytes)?;
-        let root = RootSeed.deserialize(serde_yaml::Deserializer::from_str(text));
-        match root.map_err(|error| Box::new(syntax::explain(text, &error)))? {
-            Root::Mapping(entries, more) => Ok(Self { text, entries, more }),
-            Root::Empty => Err(Box::new(problem("the file holds nothing", SHAPE))),
-            Root::List => Err(Box::new(problem("the file holds a list instead of keys and values", SHAPE))),
-            Root::Tagged => {
-                Err(Box::new(problem("the file begins with a YAML tag (!…) instead of keys and values", SHAPE)))
-            }
-            Root::Scalar(scalar) => Err(Box::new(syntax::explain_scalar(text, &scalar))),
-        }
+/// Why there are no entries.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// Not YAML as far as it goes, so it may be the beginning of something better.
+    Unparsed(Box<Problem>),
+    /// Whatever may still come, it will not do.
+    Unfit(Box<Problem>),
+}
+
+impl Unread {
+    fn unparsed(problem: Problem) -> Self {
+        Self::Unparsed(Box::new(problem))
     }
 
-    /// Where the part of the entry of this number begins; `None` if it is not there.
+    fn unfit(problem: Problem) -> Self {
+        Self::Unfit(Box::new(problem))
+    }
+}
+
+impl<'a> Text<'a> {
+    /// Reads the bytes; refuses what is no YAML mapping, or could not be read safely.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Unread> {
+        let text = decode(bytes)?;
+        bounded(text).map_err(Unread::Unfit)?;
+        let root = RootSeed.deserialize(serde_yaml::Deserializer::from_str(text));
+        let unfit = match root.map_err(|error| Unread::unparsed(syntax::explain(text, &error)))? {
+            Root::Mapping(entries, more) => {
+                let places_left = Cell::new(PLACED_BYTES_MAX / text.len().max(1));
+                return Ok(Self { text, places_left, entries, more });
+            }
+            Root::Empty => problem("the file holds nothing", SHAPE),
+            Root::List => problem("the file holds a list instead of keys and values", SHAPE),
+            Root::Tagged => problem("the file begins with a YAML tag (!…) instead of keys and values", SHAPE),
+            Root::Scalar(scalar) => syntax::explain_scalar(text, &scalar),
+        };
+        Err(Unread::unfit(unfit))
+    }
+
+    /// Where the part of the entry of this number begins; `None` if it is not there, or the text is so large that looking for
+    /// one more place would take too long.
     pub(super) fn place(&self, entry: usize, part: Part) -> Option<Place> {
+        self.places_left.set(self.places_left.get().checked_sub(1)?);
         place_of_part(self.text, entry, part)
     }
 }
@@ -90,38 +124,62 @@ pub(super) fn excerpt(text: &str) -> String {
     shown
 }
 
-/// The bytes as text that the parser can take without trouble.
-fn decode(bytes: &[u8]) -> Result<&str, Box<Problem>> {
+/// The bytes as text of characters that YAML allows.
+fn decode(bytes: &[u8]) -> Result<&str, Unread> {
     if bytes.len() > BYTES_MAX {
-        let message = format!("the file has {} bytes, a sidecar may have {BYTES_MAX} at most", bytes.len());
-        return Err(Box::new(problem(message, "keep only the keys of a sidecar in it")));
+        // How many more nobody has counted.
+        let message = format!("the file has more than the {BYTES_MAX} bytes that a sidecar may have");
+        return Err(Unread::unfit(problem(message, "keep only the keys of a sidecar in it")));
     }
     const UTF_8: &str = "save it as UTF-8";
+    if bytes.starts_with(b"\xFF\xFE\0\0") || bytes.starts_with(b"\0\0\xFE\xFF") {
+        return Err(Unread::unparsed(problem("the file is UTF-32 text", UTF_8)));
+    }
     let wide = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
     if wide || matches!(bytes, [0, b, ..] | [b, 0, ..] if *b != 0) {
-        return Err(Box::new(problem("the file is UTF-16 text, as the editor of Windows once saved it", UTF_8)));
+        let message = "the file is UTF-16 text, as the editor of Windows once saved it";
+        return Err(Unread::unparsed(problem(message, UTF_8)));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let (good, bad) = bytes.split_at(error.valid_up_to());
         let text = std::str::from_utf8(good).unwrap_or_default();
         let byte = bad.first().copied().unwrap_or_default();
         let message = format!("byte {byte:02X} is not UTF-8 text; perhaps the file is in Latin-1 or GBK");
-        Box::new(at(place_of(text, text.len()), problem(message, UTF_8)))
+        Unread::unparsed(at(place_of(text, text.len()), problem(message, UTF_8)))
     })?;
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     // The parser would refuse these too, but without saying where.
-    if let Some((index, c)) = text.char_indices().find(|&(_, c)| !is_allowed(c)) {
-        let message = format!("there is a character U+{:04X} that YAML does not allow", u32::from(c));
-        return Err(Box::new(at(place_of(text, index), problem(message, "remove it"))));
-    }
-    match text.match_indices(['[', '{']).nth(BRACKETS_MAX) {
-        Some((index, _)) => {
-            let message = format!("there are more than {BRACKETS_MAX} opening brackets");
-            let found = problem(message, "keep only the keys of a sidecar in it");
-            Err(Box::new(at(place_of(text, index), found)))
+    match text.char_indices().find(|&(_, c)| !is_allowed(c)) {
+        Some((index, c)) => {
+            let message = format!("there is a character U+{:04X} that YAML does not allow", u32::from(c));
+            Err(Unread::unparsed(at(place_of(text, index), problem(message, "remove it"))))
         }
         None => Ok(text),
     }
+}
+
+/// Refuses what would cost the parser much time or memory.
+fn bounded(text: &str) -> Result<(), Box<Problem>> {
+    if let Some((index, _)) = text.match_indices(['[', '{']).nth(BRACKETS_MAX) {
+        let message = format!("there are more than {BRACKETS_MAX} opening brackets");
+        let found = problem(message, "keep only the keys of a sidecar in it");
+        return Err(Box::new(at(place_of(text, index), found)));
+    }
+    // Each tag below would be written out with the text that the line gives it.
+    let directive =
+        text.match_indices(TAG_DIRECTIVE).find(|&(index, _)| text[..index].chars().next_back().is_none_or(is_line_end));
+    match directive {
+        Some((index, _)) => {
+            let found = problem("there is a %TAG line, and a sidecar has no use for tags", "remove the line");
+            Err(Box::new(at(place_of(text, index), found)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether YAML 1.1 ends a line with the character.
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
 /// Whether a character may stand in a YAML text (YAML 1.1, section 4.1.1).
@@ -229,7 +287,7 @@ impl Value {
     /// The value in a complaint: what it is, and how it reads if that is short.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::Null => "empty".to_owned(),
+            Self::Null => "an empty value".to_owned(),
             Self::Bool(value) => format!("the value {value}"),
             Self::Integer(value) => format!("the number {value}"),
             Self::Float(value) => format!("the number {value}"),

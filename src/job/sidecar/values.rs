@@ -84,7 +84,7 @@ pub(super) fn prompt(value: &Value) -> Result<String, Complaint> {
             ));
         }
     };
-    if text.is_empty() {
+    if text.chars().all(is_unseen) {
         return Err(Complaint::new("the prompt holds nothing but blanks", "write what the video should show"));
     }
     if let Some(c) = text.chars().find(|&c| c.is_control() && !matches!(c, '\n' | '\t')) {
@@ -100,6 +100,11 @@ pub(super) fn prompt(value: &Value) -> Result<String, Complaint> {
         )),
         _ => Ok(text.to_owned()),
     }
+}
+
+/// Whether nobody sees the character: blanks, and the marks of no width that copied text brings along.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
 }
 
 /// One of the seven ratios, or `auto`.
@@ -222,6 +227,10 @@ fn integer(value: &Value, allowed: &str) -> Result<i128, Complaint> {
         Value::Float(number) if number.abs() >= WHOLE_FROM => {
             Err(Complaint::new("the number is out of range", allowed))
         }
+        Value::Float(number) if number.fract() == 0.0 => Err(Complaint::new(
+            format!("{} is written with a decimal point or an exponent", value.shown()),
+            format!("write it in digits alone: {number}"),
+        )),
         Value::Bool(_) | Value::Float(_) | Value::List(..) | Value::Mapping | Value::Tagged(_) => Err(no_number()),
     }
 }
@@ -245,7 +254,7 @@ pub(super) fn image_url(value: &Value) -> Result<Option<String>, Complaint> {
         }
     };
     let judged = match first.as_ref() {
-        Value::Text(text) => url(text.trim()).map(|()| text.trim().to_owned()),
+        Value::Text(text) => url(text.trim()),
         other @ (Value::Null
         | Value::Bool(_)
         | Value::Integer(_)
@@ -259,13 +268,13 @@ pub(super) fn image_url(value: &Value) -> Result<Option<String>, Complaint> {
     judged.map(Some).map_err(|complaint| Complaint { in_element: true, ..complaint })
 }
 
-/// Whether the text is an http or https address that a stranger can fetch: no name and password, nothing unprintable.
-/// The address itself is never part of a complaint, since it may be a signed one.
-fn url(text: &str) -> Result<(), Complaint> {
+/// The text, if it is an http or https address that a stranger can fetch: no name and password, nothing unprintable. The
+/// scheme is given in lower case, since not everybody knows another. The address itself is never part of a complaint, since it may be a signed one.
+fn url(text: &str) -> Result<String, Complaint> {
     let bad = |message: &str, proposal: &str| Err(Complaint::new(message, proposal));
     let scheme_end = text.find("://");
-    let rest = match scheme_end.map(|end| (text[..end].to_ascii_lowercase(), &text[end + 3..])) {
-        Some((scheme, rest)) if scheme == "http" || scheme == "https" => rest,
+    let (scheme, rest) = match scheme_end.map(|end| (text[..end].to_ascii_lowercase(), &text[end + 3..])) {
+        Some((scheme, rest)) if scheme == "http" || scheme == "https" => (scheme, rest),
         Some(_) | None if text.starts_with("data:") => {
             return bad("a picture inside an address (data:) is not fetched", "drop the picture file itself");
         }
@@ -300,7 +309,7 @@ fn url(text: &str) -> Result<(), Complaint> {
     }
     match port.map(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|n| n > 0)) {
         Some(false) => bad("the address has an impossible port", "write a number from 1 to 65535, or none"),
-        Some(true) | None => Ok(()),
+        Some(true) | None => Ok(format!("{scheme}://{rest}")),
     }
 }
 

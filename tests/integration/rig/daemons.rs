@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jimengd::api::Client;
 use jimengd::cli::run::api_settings;
@@ -49,12 +49,12 @@ impl Running {
     /// Tells it to stop and waits for its end.
     pub async fn stop(mut self) -> Outcome {
         self.stop.cancel();
-        ended(&mut self.task).await
+        ended(&mut self.task, PATIENCE).await
     }
 
-    /// Waits for its end.
-    pub async fn finished(mut self) -> Outcome {
-        ended(&mut self.task).await
+    /// Waits so long for its end.
+    pub async fn finished(mut self, patience: Duration) -> Outcome {
+        ended(&mut self.task, patience).await
     }
 }
 
@@ -64,8 +64,8 @@ impl Drop for Running {
     }
 }
 
-async fn ended(task: &mut JoinHandle<Result<Outcome, DaemonError>>) -> Outcome {
-    let ended = tokio::time::timeout(PATIENCE, task).await.expect("the daemon ends");
+async fn ended(task: &mut JoinHandle<Result<Outcome, DaemonError>>, patience: Duration) -> Outcome {
+    let ended = tokio::time::timeout(patience, task).await.expect("the daemon ends");
     ended.expect("the daemon does not panic").expect("the daemon starts")
 }
 

@@ -22,8 +22,9 @@ pub fn png() -> Vec<u8> {
 pub fn png_of(width: u32, height: u32) -> Vec<u8> {
     let row = (width as usize).div_ceil(8);
     let mut pixels = vec![0; (row + 1) * height as usize];
-    let number = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    pixels[1..9].copy_from_slice(&number);
+    // As much of the number as the first pixels have room for, its low bytes first.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    pixels[1..].iter_mut().zip(number).for_each(|(pixel, byte)| *pixel = byte);
 
     let mut header = Vec::new();
     header.extend(width.to_be_bytes());
@@ -39,8 +40,7 @@ pub fn png_of(width: u32, height: u32) -> Vec<u8> {
 /// A JPEG of 480 by 360 pixels that is to be shown turned as EXIF's `orientation` says, 1 to 8.
 pub fn jpeg(orientation: u8) -> Vec<u8> {
     let mut file = JPEG.to_vec();
-    let at = file.windows(ORIENTATION.len()).position(|found| found == ORIENTATION).expect("the fixture has EXIF");
-    file[at + ORIENTATION.len()] = orientation;
+    turn(&mut file, orientation);
     // A comment right behind the start marker.
     let comment = format!("picture {}", NEXT.fetch_add(1, Ordering::Relaxed));
     let length = u16::try_from(comment.len() + 2).expect("a comment is short");
@@ -51,7 +51,14 @@ pub fn jpeg(orientation: u8) -> Vec<u8> {
     file
 }
 
-fn chunk(file: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
+/// Has the EXIF block of a JPEG, big-endian, say how it is turned.
+pub fn turn(file: &mut [u8], orientation: u8) {
+    let at = file.windows(ORIENTATION.len()).position(|found| found == ORIENTATION).expect("the fixture has EXIF");
+    file[at + ORIENTATION.len()] = orientation;
+}
+
+/// Adds a chunk of a PNG.
+pub fn chunk(file: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
     file.extend(u32::try_from(data.len()).expect("a chunk is small").to_be_bytes());
     let start = file.len();
     file.extend(name);
@@ -80,7 +87,8 @@ fn stored(data: &[u8]) -> Vec<u8> {
     stream
 }
 
-fn crc(data: &[u8]) -> u32 {
+/// The checksum of a PNG's chunk.
+pub fn crc(data: &[u8]) -> u32 {
     let mut sum = u32::MAX;
     for byte in data {
         sum ^= u32::from(*byte);

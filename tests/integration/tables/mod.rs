@@ -13,6 +13,9 @@
 
 mod exchange;
 mod public;
+mod pictures;
+mod sidecars;
+mod together;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -107,7 +110,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// A row with a name that no other row of its table has.
-pub trait Row: DeserializeOwned + Send + 'static {
+pub trait Row: Send + 'static {
     /// What it is about, in a few words.
     fn case(&self) -> &str;
 }
@@ -116,7 +119,7 @@ pub trait Row: DeserializeOwned + Send + 'static {
 ///
 /// # Panics
 /// They cannot be read, or two have one name, or there are fewer than `at_least`: a table only grows.
-pub fn rows<R: Row>(name: &str, at_least: usize) -> Vec<R> {
+pub fn rows<R: Row + DeserializeOwned>(name: &str, at_least: usize) -> Vec<R> {
     let path = folder().join(format!("{name}.yaml"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let rows: Vec<R> = serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -124,6 +127,11 @@ pub fn rows<R: Row>(name: &str, at_least: usize) -> Vec<R> {
     assert_eq!(names.len(), rows.len(), "two rows of {name} have one name");
     assert!(rows.len() >= at_least, "{name} has {} rows, and had {at_least}", rows.len());
     rows
+}
+
+/// For whoever works on one row: `ONLY='part of its name' cargo test …`. The snapshot then fails, as it should.
+pub fn is_asked_for(case: &str) -> bool {
+    std::env::var("ONLY").map_or(true, |only| case.contains(&only))
 }
 
 /// Plays each row in a task of its own, several at once, and returns what each gives, in their order.
@@ -136,13 +144,11 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let only = std::env::var("ONLY").ok();
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
     let mut cases = std::collections::HashMap::new();
     for (number, row) in rows.into_iter().enumerate() {
-        // For whoever works on one row: `ONLY='part of its name' cargo test …`. The snapshot then fails, as it should.
-        if only.as_ref().is_some_and(|only| !row.case().contains(only.as_str())) {
+        if !is_asked_for(row.case()) {
             continue;
         }
         let (case, room) = (row.case().to_owned(), Arc::clone(&room));
