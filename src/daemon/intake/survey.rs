@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::effects::Settings;
 use super::verdict::WaitingReason;
 use super::{IntakeError, Waiting};
+use crate::job::name::told_apart;
 use crate::job::{FileName, Folder, PairName};
 use crate::spool::judge;
 use crate::spool::pairing::{self, Grouping};
@@ -36,7 +37,7 @@ pub fn survey(settings: &Settings) -> Result<Vec<Waiting>, IntakeError> {
                     report(&inbox, settings, &folder, std::mem::take(&mut groups), now, &mut waiting);
                     folder = found.folder;
                 }
-                groups.entry(pairing::group_key(&found.name).into()).or_default().push((found.name, identity));
+                groups.entry(pairing::group_key(&found.name).into_owned().into()).or_default().push((found.name, identity));
             }
             Sight::Ignored(rule) => waiting.push(aside(WaitingReason::Ignored { rule })),
             Sight::Unreadable(why) => waiting.push(aside(WaitingReason::Unreadable { why })),
@@ -81,7 +82,7 @@ fn report(
                 },
                 Grouping::PictureAlone { .. } => WaitingReason::Half,
                 Grouping::Ambiguous { .. } => {
-                    WaitingReason::Ambiguous { candidates: names.iter().map(ToString::to_string).collect() }
+                    WaitingReason::Ambiguous { candidates: told_apart(&names) }
                 }
             };
             waiting.push(Waiting { pair: pairing::pair_name(folder, &grouping), reason, since: changed });

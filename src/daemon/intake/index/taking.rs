@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Index;
 use crate::daemon::intake::group::{State, names, pieces, ready_pair, stem};
 use crate::daemon::intake::verdict::{PairVerdict, ReadyPair, WaitingReason};
+use crate::job::name::told_apart;
 use crate::job::{FileName, Folder, PairName};
 
 /// One grouping that waits.
@@ -112,7 +113,7 @@ impl Index {
                     }
                     State::Half { .. } => WaitingReason::Half,
                     State::Ambiguous { .. } => {
-                        WaitingReason::Ambiguous { candidates: names.iter().map(ToString::to_string).collect() }
+                        WaitingReason::Ambiguous { candidates: told_apart(&names) }
                     }
                     State::Stuck(reason) => reason.clone(),
                     State::Ready { .. } | State::Bad(_) => WaitingReason::Turn,
