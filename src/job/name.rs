@@ -47,15 +47,19 @@ pub fn folded(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// Names as text of which no two look alike: where two would, what is not ASCII is written `\xNN` in both.
 pub fn told_apart(names: &[&FileName]) -> Vec<String> {
-    let has_twin =
-        |name: &FileName| names.iter().any(|other| *other != name && folded(&other.0) == folded(&name.0));
-    let bytewise = |name: &FileName| name.0.utf8_chunks().map(|chunk| {
-        let valid = chunk.valid().chars().map(|c| match c.is_ascii() {
-            true => shown(&[c as u8]),
-            false => escaped(c.encode_utf8(&mut [0; CHARACTER_BYTES_MAX]).as_bytes()),
-        });
-        valid.collect::<String>() + &escaped(chunk.invalid())
-    }).collect();
+    let has_twin = |name: &FileName| names.iter().any(|other| *other != name && folded(&other.0) == folded(&name.0));
+    let bytewise = |name: &FileName| {
+        name.0
+            .utf8_chunks()
+            .map(|chunk| {
+                let valid = chunk.valid().chars().map(|c| match c.is_ascii() {
+                    true => shown(&[c as u8]),
+                    false => escaped(c.encode_utf8(&mut [0; CHARACTER_BYTES_MAX]).as_bytes()),
+                });
+                valid.collect::<String>() + &escaped(chunk.invalid())
+            })
+            .collect()
+    };
     names.iter().map(|name| if has_twin(name) { bytewise(name) } else { name.to_string() }).collect()
 }
 
@@ -262,7 +266,8 @@ mod tests {
 
     #[test]
     fn names_that_look_alike_are_told_apart() {
-        let (one, two, other) = (name("\u{e9}.jpg".as_bytes()), name("e\u{301}.jpg".as_bytes()), name("é.png".as_bytes()));
+        let (one, two, other) =
+            (name("\u{e9}.jpg".as_bytes()), name("e\u{301}.jpg".as_bytes()), name("é.png".as_bytes()));
         assert_eq!(told_apart(&[&one, &two, &other]), ["\\xC3\\xA9.jpg", "e\\xCC\\x81.jpg", "é.png"]);
     }
 

@@ -294,7 +294,8 @@ mod tests {
         let names: Vec<FileName> =
             ["a.jpg", "a.jpg.yaml", "a.yaml", "a.png", "b.jpg", "b.yaml", "a.jpg.png"].iter().map(name).collect();
         for grouping in pair(&names) {
-            let keys: std::collections::BTreeSet<Cow<'_, [u8]>> = grouping.members().into_iter().map(group_key).collect();
+            let keys: std::collections::BTreeSet<Cow<'_, [u8]>> =
+                grouping.members().into_iter().map(group_key).collect();
             assert_eq!(keys.len(), 1, "{grouping:?}");
         }
     }
