@@ -29,6 +29,9 @@ struct Arrival {
     with: String,
     steps: Vec<Step>,
     expect: Ends,
+    /// The picture is written to after it was sent.
+    #[serde(default)]
+    changes_later: bool,
     /// The prompt that was sent is the one of the content of this name; without it that of `sidecar`.
     #[serde(default)]
     sent: Option<String>,
@@ -530,7 +533,7 @@ impl Play {
             }
             if let Source::Picture(sent) = &task.source
                 && !final_pictures.contains(&sent.sha256)
-                && !self.row.case.contains("after")
+                && !self.row.changes_later
             {
                 complaints.push("a picture was sent that is not the one that was meant".to_owned());
             }
@@ -550,7 +553,7 @@ impl Play {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn arrivals() {
-    let rows = rows::<Arrival>("arrivals", 35);
+    let rows = rows::<Arrival>("arrivals", 50);
     let mut worlds: BTreeMap<String, (Arc<World>, Running)> = BTreeMap::new();
     for row in &rows {
         if !worlds.contains_key(&row.with) {

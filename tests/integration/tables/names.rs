@@ -208,6 +208,11 @@ impl World {
         world.until_ended().await;
         let polling = world.rig.snapshot().and_then(|said| said.polling);
         assert_eq!(polling, None, "what is closed in one folder must not cost the others their events");
+        if let Daemon::Program(binary) = &daemon {
+            let is_pause = |line: &Json| line["message"].as_str().is_some_and(|message| message.starts_with("paused"));
+            let pauses: Vec<Json> = binary.lines().into_iter().filter(is_pause).collect();
+            assert!(pauses.is_empty(), "one pair's rights must not hold the others up: {pauses:?}");
+        }
         // Once more from the beginning: what waits must still wait.
         match &daemon {
             Daemon::Here(running) => running.reload().await,
@@ -275,7 +280,7 @@ fn page_of(world: &World) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn names() {
     let is_root = rustix::process::geteuid().is_root();
-    let mut rows = rows::<Names>("names", 45);
+    let mut rows = rows::<Names>("names", 63);
     // Only the superuser can give a file to somebody else.
     rows.retain(|row| is_root || !row.rights.values().any(|rights| rights.ends_with("root")));
     let only = std::env::var("ONLY").ok();
