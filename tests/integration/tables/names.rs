@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value as Json;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::inbox::{Ends, bytes_of, make, names_of, path_of, waiting_in};
 use super::{Neighbours, Row, assert_words, play, rows, tell, words_of};
@@ -20,6 +22,9 @@ use crate::rig::{Binary, LOOK_EVERY, Rig, Running, read_yaml, vendor};
 
 /// How long the rows of an inbox may take together.
 const ROW_PATIENCE: Duration = Duration::from_secs(25);
+
+/// Inboxes that are played at the same time: other tests run beside them.
+const WORLDS_AT_ONCE: usize = 4;
 
 /// Bytes of a path below a case's folder with which the whole path is one that the system takes.
 const FINDABLE_MAX: usize = 3_900;
@@ -290,11 +295,17 @@ async fn names() {
             worlds.entry((row.with.clone(), !row.rights.is_empty())).or_default().push(Numbered { number, row });
         }
     }
-    let mut played = tokio::task::JoinSet::new();
+    let room = Arc::new(Semaphore::new(WORLDS_AT_ONCE));
+    let mut played = JoinSet::new();
     for ((_, restricted), rows) in worlds {
         let again = rows.clone();
-        played.spawn(async move { (restricted, true, World::played(rows, true).await) });
-        played.spawn(async move { (restricted, false, World::played(again, false).await) });
+        for (rows, at_the_start) in [(rows, true), (again, false)] {
+            let room = Arc::clone(&room);
+            played.spawn(async move {
+                let _room = room.acquire().await.expect("nobody closes it");
+                (restricted, at_the_start, World::played(rows, at_the_start).await)
+            });
+        }
     }
     let mut played = played.join_all().await;
     played.sort_by_key(|(_, at_the_start, world)| (world.rows[0].number, *at_the_start));
