@@ -17,7 +17,7 @@ use crate::job::plan::age;
 use crate::job::state::{Event, Input, InputFile, State};
 use crate::job::{Doubt, Failure, Job, JobId, Problem, Reason, Task};
 use crate::spool::Spool;
-use crate::spool::claim::{Claim, Claimed};
+use crate::spool::claim::{Claim, Claimed, Refusal};
 use crate::spool::durable::{FileError, Trouble};
 use crate::spool::finish::Earlier;
 use crate::spool::judge::{self, Complaints, JudgeError, Judgement};
@@ -32,6 +32,8 @@ pub enum Claiming {
     Job(Box<Job>),
     /// The pair is in the inbox, for it is not what it was when it was judged.
     Changed,
+    /// The pair is in the inbox, which does not let it go.
+    Refused(Refusal),
     /// Our own side failed; the pair is in the inbox, or will be put back by recovery.
     Failed(Option<Trouble>, String),
 }
@@ -39,8 +41,7 @@ pub enum Claiming {
 /// Claims a pair and records its job. Never fails: what went wrong is in the answer.
 pub async fn claim(shells: Arc<Shells>, id: JobId, pair: ReadyPair) -> Claiming {
     match try_claim(&shells, id, &pair).await {
-        Ok(Some(job)) => Claiming::Job(Box::new(job)),
-        Ok(None) => Claiming::Changed,
+        Ok(claiming) => claiming,
         Err(error) => {
             let trouble = match &error {
                 StepError::File(error) => Some(error.trouble()),
@@ -51,7 +52,7 @@ pub async fn claim(shells: Arc<Shells>, id: JobId, pair: ReadyPair) -> Claiming 
     }
 }
 
-async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Option<Job>, StepError> {
+async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claiming, StepError> {
     let claim = Claim {
         pair: pair.name.clone(),
         picture: pair.picture.as_ref().map(|seen| (seen.name.clone(), seen.identity)),
@@ -60,23 +61,28 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Optio
     // In one go: each step aside to another thread costs a pair on its way a wake-up.
     let (spool, limits) = (shells.spool.clone(), shells.limits);
     let looked = blocking(move || {
-        if spool.claim(id, &claim)? == Claimed::Changed {
-            return Ok::<_, FileError>(None);
+        match spool.claim(id, &claim)? {
+            Claimed::Taken => {}
+            Claimed::Changed => return Ok::<_, FileError>(Err(Claiming::Changed)),
+            Claimed::Refused(refusal) => return Ok(Err(Claiming::Refused(refusal))),
         }
         let judged = judge_in_work(&spool, &limits, id);
-        Ok(Some(judged.and_then(|judged| Ok((judged, spool.earlier(&claim.pair)?)))))
+        Ok(Ok(judged.and_then(|judged| Ok((judged, spool.earlier(&claim.pair)?)))))
     });
-    let Some(looked) = looked.await? else { return Ok(None) };
+    let looked = match looked.await? {
+        Ok(looked) => looked,
+        Err(not_taken) => return Ok(not_taken),
+    };
     let taken = match looked {
         Ok((Some(judged), earlier)) => take_in(shells, pair, id, judged, earlier).await.map(Some),
         Ok((None, _)) => Ok(None),
         Err(error) => Err(error),
     };
     match taken {
-        Ok(Some(job)) => Ok(Some(job)),
+        Ok(Some(job)) => Ok(Claiming::Job(Box::new(job))),
         Ok(None) => {
             put_back(shells, id).await?;
-            Ok(None)
+            Ok(Claiming::Changed)
         }
         Err(error) => {
             // Only without a row do the files go back now; else, or if nobody can tell, recovery decides.

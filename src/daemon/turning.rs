@@ -136,9 +136,10 @@ impl Daemon {
                             let stepped = step::run(shells, (*job).clone(), Step::Submit, None).await;
                             Ended::Claimed(id, Box::new(pair), Claiming::Job(job), Some(stepped))
                         }
-                        claiming @ (Claiming::Job(_) | Claiming::Changed | Claiming::Failed(..)) => {
-                            Ended::Claimed(id, Box::new(pair), claiming, None)
-                        }
+                        claiming @ (Claiming::Job(_)
+                        | Claiming::Changed
+                        | Claiming::Refused(_)
+                        | Claiming::Failed(..)) => Ended::Claimed(id, Box::new(pair), claiming, None),
                     }
                 });
                 self.working.insert(handle.id(), id);
@@ -201,13 +202,13 @@ impl Daemon {
             Ended::Claimed(id, pair, claiming, stepped) => self.claimed(id, &pair, claiming, stepped, now),
             Ended::Refused(id, pair, claiming) => {
                 self.rejecting.remove(&id);
-                self.intake.claim_ended(&pair, matches!(claiming, Claiming::Job(_)));
+                self.claim_ended(&pair, &claiming);
                 match claiming {
                     Claiming::Job(job) => {
                         self.driver.disk_works();
                         self.driver.adopt(*job, now);
                     }
-                    Claiming::Changed => {}
+                    Claiming::Changed | Claiming::Refused(_) => {}
                     Claiming::Failed(trouble, message) => self.claim_trouble(trouble, message, now),
                 }
             }
@@ -256,7 +257,7 @@ impl Daemon {
         stepped: Option<Stepped>,
         now: Instant,
     ) {
-        self.intake.claim_ended(pair, matches!(claiming, Claiming::Job(_)));
+        self.claim_ended(pair, &claiming);
         match (claiming, stepped) {
             (Claiming::Job(_), Some(stepped)) => {
                 self.driver.disk_works();
@@ -270,11 +271,19 @@ impl Daemon {
                     self.driver.stop();
                 }
             }
-            (Claiming::Changed, _) => self.driver.claim_failed(id),
+            (Claiming::Changed | Claiming::Refused(_), _) => self.driver.claim_failed(id),
             (Claiming::Failed(trouble, message), _) => {
                 self.driver.claim_failed(id);
                 self.claim_trouble(trouble, message, now);
             }
+        }
+    }
+
+    fn claim_ended(&mut self, pair: &intake::ReadyPair, claiming: &Claiming) {
+        match claiming {
+            Claiming::Job(_) => self.intake.claim_ended(pair, true),
+            Claiming::Changed | Claiming::Failed(..) => self.intake.claim_ended(pair, false),
+            Claiming::Refused(refusal) => self.intake.claim_refused(pair, refusal),
         }
     }
 

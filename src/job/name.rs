@@ -1,12 +1,15 @@
 //! Names as Linux has them: any bytes but `/` and NUL.
 //!
 //! A name is kept as bytes from the inbox to the outbox and only *shown* as text: what is not UTF-8, and what would break a
-//! line, is written `\xNN`.
+//! line, is written `\xNN`. Whether two names are the same to a reader is asked of their [`folded`] forms.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Bytes that a file's name may have at most on the file systems of Linux.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -22,19 +25,48 @@ pub fn shown(bytes: &[u8]) -> String {
         let mut chars = chunk.valid().chars().peekable();
         while let Some(c) = chars.next() {
             if c.is_control() || (c == '\\' && chars.peek() == Some(&'x')) {
-                let mut buffer = [0; 4];
-                for byte in c.encode_utf8(&mut buffer).bytes() {
-                    text.push_str(&format!("\\x{byte:02X}"));
-                }
+                text.push_str(&escaped(c.encode_utf8(&mut [0; CHARACTER_BYTES_MAX]).as_bytes()));
             } else {
                 text.push(c);
             }
         }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02X}"));
-        }
+        text.push_str(&escaped(chunk.invalid()));
     }
     text
+}
+
+/// The same bytes for names that look alike: a letter and its accent as one character (Unicode's form NFC), as Linux and Windows
+/// write it, while macOS may write two. Bytes that are not UTF-8 stay as they are; the case of letters counts.
+pub fn folded(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_ascii() => match ComposingNormalizerBorrowed::new_nfc().normalize(text) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        },
+        Ok(_) | Err(_) => Cow::Borrowed(bytes),
+    }
+}
+
+/// Names as text of which no two look alike: where two would, what is not ASCII is written `\xNN` in both.
+pub fn told_apart(names: &[&FileName]) -> Vec<String> {
+    let has_twin = |name: &FileName| names.iter().any(|other| *other != name && folded(&other.0) == folded(&name.0));
+    let bytewise = |name: &FileName| {
+        name.0
+            .utf8_chunks()
+            .map(|chunk| {
+                let valid = chunk.valid().chars().map(|c| match c.is_ascii() {
+                    true => shown(&[c as u8]),
+                    false => escaped(c.encode_utf8(&mut [0; CHARACTER_BYTES_MAX]).as_bytes()),
+                });
+                valid.collect::<String>() + &escaped(chunk.invalid())
+            })
+            .collect()
+    };
+    names.iter().map(|name| if has_twin(name) { bytewise(name) } else { name.to_string() }).collect()
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\x{byte:02X}")).collect()
 }
 
 /// The name of one file or folder: not empty, no `/`, no NUL, not `.` or `..`.
@@ -230,6 +262,21 @@ mod tests {
     fn no_two_names_are_shown_alike() {
         assert_eq!(shown(b"caf\\xE9"), "caf\\x5CxE9");
         assert_eq!(shown(b"a\\b\\\xe9"), "a\\b\\\\xE9");
+    }
+
+    #[test]
+    fn what_looks_alike_is_folded_to_the_same_bytes() {
+        assert_eq!(folded("e\u{301}.jpg".as_bytes()), folded("\u{e9}.jpg".as_bytes()));
+        assert_eq!(folded("\u{1112}\u{1161}\u{11ab}".as_bytes()).as_ref(), "\u{d55c}".as_bytes());
+        assert_eq!(folded(b"caf\xe9").as_ref(), b"caf\xe9");
+        assert_ne!(folded(b"A.jpg"), folded(b"a.jpg"));
+    }
+
+    #[test]
+    fn names_that_look_alike_are_told_apart() {
+        let (one, two, other) =
+            (name("\u{e9}.jpg".as_bytes()), name("e\u{301}.jpg".as_bytes()), name("é.png".as_bytes()));
+        assert_eq!(told_apart(&[&one, &two, &other]), ["\\xC3\\xA9.jpg", "e\\xCC\\x81.jpg", "é.png"]);
     }
 
     #[test]

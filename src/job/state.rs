@@ -499,7 +499,7 @@ impl Names {
     ) -> Self {
         // With an exact sidecar (`cat.jpg.yaml`) the stem is the picture's whole name: the number goes before its
         // extension, so that `cat (2).jpg` and `cat (2).jpg.yaml` are again a picture and its exact sidecar.
-        let exact = picture == Some(stem);
+        let exact = picture.is_some_and(|picture| name::folded(picture.as_bytes()) == name::folded(stem.as_bytes()));
         let (base, middle) = if exact {
             let (base, extension) = name::split_extension(stem);
             (FileName::new(base).unwrap_or_else(|| stem.clone()), extension)
@@ -507,20 +507,21 @@ impl Names {
             (stem.clone(), &b""[..])
         };
         let full = |suffix: &[u8]| [middle, suffix].concat();
-        let own_suffix =
-            |name: &FileName| name.as_bytes().strip_prefix(stem.as_bytes()).map(<[u8]>::to_vec).unwrap_or_default();
+        let sidecar_suffix = |name: &FileName| full(name::split_extension(name).1);
+        let picture_suffix = |name: &FileName| name::split_extension(name).1.to_vec();
         // Picture, sidecar and report find each other by their common stem, so where one has to be cut all are cut alike. Under
         // the first number the pair keeps its own names, which fit; only the report may be too long.
-        let own = [picture, sidecar].into_iter().flatten().map(|name| full(&own_suffix(name)).len());
+        let own = picture.map(picture_suffix).into_iter().chain(sidecar.map(sidecar_suffix)).map(|suffix| suffix.len());
         let room = if number > 1 { own.chain([full(REPORT).len()]).max().unwrap_or(0) } else { 0 };
         let alone = |suffix: &[u8]| name::derived(&base, number, &full(suffix), job_short);
-        let together = |suffix: &[u8]| name::derived_beside(&base, number, &full(suffix), room, job_short);
+        let together = |suffix: &[u8]| name::derived_beside(&base, number, suffix, room, job_short);
+        let kept = |name: &FileName, suffix: &[u8]| if number > 1 { together(suffix) } else { name.clone() };
         Self {
             video: alone(b".mp4"),
             receipt: alone(b".receipt.yaml"),
-            report: together(REPORT),
-            sidecar: sidecar.map(|name| together(&own_suffix(name))),
-            picture: picture.map(|name| together(&own_suffix(name))),
+            report: together(&full(REPORT)),
+            sidecar: sidecar.map(|name| kept(name, &sidecar_suffix(name))),
+            picture: picture.map(|name| kept(name, &picture_suffix(name))),
         }
     }
 }

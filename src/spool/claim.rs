@@ -9,7 +9,7 @@ use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
 use super::durable::{Dir, FileError, Renamed, Trouble, own_name};
-use super::scan::Identity;
+use super::scan::{self, Identity};
 use super::{Spool, job_name};
 use crate::job::state::Names;
 use crate::job::{FileName, Folder, JobId, PairName, name};
@@ -47,12 +47,30 @@ pub struct Claim {
 }
 
 /// How a claim ended that did not fail.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claimed {
     /// Both files are in the job's folder, and that is durable.
     Taken,
     /// A file was gone or had changed; what had been moved is back in the inbox.
     Changed,
+    /// The inbox does not let this pair go, though others may be: nothing was moved.
+    Refused(Refusal),
+}
+
+/// Why a pair cannot be claimed: a right is missing on its files or on their folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// A file cannot be read, and what to do about it.
+    Unreadable(String),
+    /// A file cannot be renamed out of its folder, and what to do about it.
+    Unmovable(String),
+}
+
+/// How far the files of a claim were moved.
+enum Taken {
+    All,
+    NotAll,
+    Refused(Refusal),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,14 +104,22 @@ impl Spool {
         let inbox = match Dir::open(&self.settings.inbox)?.descend(&claim.pair.folder) {
             Ok(inbox) => inbox,
             Err(error) if error.trouble() == Trouble::Vanished => return Ok(Claimed::Changed),
+            Err(error) if error.trouble() == Trouble::Forbidden => {
+                let stat = rustix::fs::lstat(&error.path).ok();
+                return Ok(Claimed::Refused(Refusal::Unreadable(why(&error, stat, "rx"))));
+            }
             Err(error) => return Err(error),
         };
         let taken = self.note_down(job, claim).and_then(|dir| take(&inbox, &dir, claim));
         match taken {
-            Ok(true) => Ok(Claimed::Taken),
-            Ok(false) => {
+            Ok(Taken::All) => Ok(Claimed::Taken),
+            Ok(Taken::NotAll) => {
                 self.put_back(job)?;
                 Ok(Claimed::Changed)
+            }
+            Ok(Taken::Refused(refusal)) => {
+                self.put_back(job)?;
+                Ok(Claimed::Refused(refusal))
             }
             Err(error) => {
                 if let Err(second) = self.put_back(job) {
@@ -179,25 +205,51 @@ fn give_back(dir: &Dir, inbox: &Dir, names: &Names) -> Result<bool, FileError> {
     Ok(true)
 }
 
-/// Moves the files in; false if one is not the one that was judged.
-fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<bool, FileError> {
+/// Moves the files in. A file that may not be read is not worth moving: it could neither be synced nor hashed.
+fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
     let pictures = claim.picture.iter().map(|file| (file, PICTURE));
-    let files = pictures.chain(claim.sidecar.iter().map(|file| (file, SIDECAR)));
-    for ((name, identity), own) in files {
+    let files: Vec<_> = pictures.chain(claim.sidecar.iter().map(|file| (file, SIDECAR))).collect();
+    for ((name, _), _) in &files {
+        match inbox.open_file(name) {
+            Err(error) if error.trouble() == Trouble::Forbidden => {
+                return Ok(Taken::Refused(Refusal::Unreadable(why(&error, inbox.stat(name)?, "r"))));
+            }
+            // What it is by now is seen after the move.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    for (place, ((name, identity), own)) in files.iter().enumerate() {
         let own = own_name(own);
-        match inbox.rename(name, dir, &own)? {
-            Renamed::Moved => {}
-            Renamed::Gone | Renamed::Taken | Renamed::OtherMount => return Ok(false),
+        match inbox.rename(name, dir, &own) {
+            Ok(Renamed::Moved) => {}
+            Ok(Renamed::Gone | Renamed::Taken | Renamed::OtherMount) => return Ok(Taken::NotAll),
+            // Only the first: the note could be written to `work/`, so it is the inbox that refuses.
+            Err(error) if place == 0 && error.trouble() == Trouble::Forbidden => {
+                let stat = rustix::fs::fstat(inbox.fd()).ok();
+                let folder = FileError { path: inbox.path().to_owned(), ..error };
+                return Ok(Taken::Refused(Refusal::Unmovable(why(&folder, stat, "wx"))));
+            }
+            Err(error) => return Err(error),
         }
         let is_same = |stat: &Stat| same_content(&Identity::of(stat), identity);
         if !dir.stat(&own)?.as_ref().is_some_and(is_same) {
-            return Ok(false);
+            return Ok(Taken::NotAll);
         }
         dir.sync_file(&own)?;
     }
     dir.sync()?;
     inbox.sync()?;
-    Ok(true)
+    Ok(Taken::All)
+}
+
+/// Why a right is missing on what `error` and `stat` tell of, and the command that gives it.
+fn why(error: &FileError, stat: Option<Stat>, wanted: &str) -> String {
+    let forbidden = error.source.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error());
+    match stat {
+        Some(stat) if forbidden => scan::remedy(&stat, wanted, &error.path),
+        // As of a file that nobody may change (chattr +i), or of one in a sticky folder.
+        Some(_) | None => format!("{}: {}", error.path.display(), error.source),
+    }
 }
 
 /// The first number under which everything that is still here can go back, and under which what went back already lies.

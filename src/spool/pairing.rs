@@ -5,8 +5,13 @@
 //!
 //! Within a group, first each exact sidecar (`cat.jpg.yaml`) takes its picture; what is left pairs by the stem. Two pictures
 //! for one sidecar, or two sidecars for one picture, are ambiguous: nothing of it is ever sent.
+//!
+//! Names are compared as they look ([`folded`]): a picture from macOS, whose accents may be characters of their own, pairs with
+//! a sidecar from elsewhere. Two names that look alike are two that want the same partner.
 
-use crate::job::name::split_extension;
+use std::borrow::Cow;
+
+use crate::job::name::{folded, split_extension};
 use crate::job::{FileName, PairName};
 
 /// The extensions of a picture, in lower case; names carry them in any case.
@@ -44,8 +49,8 @@ pub fn ours(name: &FileName) -> bool {
     OUR_ENDINGS.iter().any(|end| bytes.len() >= end.len() && bytes[bytes.len() - end.len()..].eq_ignore_ascii_case(end))
 }
 
-/// `name` without all the picture and sidecar extensions at its end: equal for names that may have to do with each other.
-pub fn group_key(name: &FileName) -> &[u8] {
+/// `name` without all the picture and sidecar extensions at its end, folded: equal for names that may have to do with each other.
+pub fn group_key(name: &FileName) -> Cow<'_, [u8]> {
     let mut bytes = name.as_bytes();
     while let Some(at) = bytes.iter().rposition(|&b| b == b'.').filter(|&at| at > 0) {
         let extension = &bytes[at..];
@@ -54,7 +59,7 @@ pub fn group_key(name: &FileName) -> &[u8] {
         }
         bytes = &bytes[..at];
     }
-    bytes
+    folded(bytes)
 }
 
 /// What some names of one folder are to each other.
@@ -131,15 +136,19 @@ pub fn pair<'a>(names: impl IntoIterator<Item = &'a FileName>) -> Vec<Grouping<'
 
     let mut groupings = Vec::new();
     // An exact sidecar takes its picture, and with it every further claim on that picture by a mere stem.
-    pictures.retain(|picture| {
-        let exact = take_where(&mut sidecars, |sidecar| split_extension(sidecar).0 == picture.as_bytes());
-        settle_stem(vec![picture], exact, &mut groupings)
-    });
-
+    let mut free = Vec::new();
     while let Some(first) = pictures.first().copied() {
+        let twins = take_where(&mut pictures, |picture| alike(picture.as_bytes(), first.as_bytes()));
+        let exact = take_where(&mut sidecars, |sidecar| alike(split_extension(sidecar).0, first.as_bytes()));
+        if settle_stem(twins.clone(), exact, &mut groupings) {
+            free.extend(twins);
+        }
+    }
+
+    while let Some(first) = free.first().copied() {
         let stem = split_extension(first).0;
-        let same = take_where(&mut pictures, |picture| split_extension(picture).0 == stem);
-        let matching = take_where(&mut sidecars, |sidecar| split_extension(sidecar).0 == stem);
+        let same = take_where(&mut free, |picture| alike(split_extension(picture).0, stem));
+        let matching = take_where(&mut sidecars, |sidecar| alike(split_extension(sidecar).0, stem));
         if settle_stem(same.clone(), matching, &mut groupings) {
             groupings.extend(same.into_iter().map(|picture| Grouping::PictureAlone { picture }));
         }
@@ -167,6 +176,10 @@ fn take_where<'a>(names: &mut Vec<&'a FileName>, fits: impl Fn(&FileName) -> boo
     let (taken, left) = names.iter().partition(|name| fits(name));
     *names = left;
     taken
+}
+
+fn alike(a: &[u8], b: &[u8]) -> bool {
+    a == b || folded(a) == folded(b)
 }
 
 /// The name of the pair in `folder` that `grouping` makes.
@@ -237,6 +250,15 @@ mod tests {
             (&["a.jpg", "a.jpg.yaml", "a.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a?a.yaml"]),
             (&["a.jpg", "a.jpg.yaml", "a.jpg.yml", "a.yaml"], &["a.jpg!a.jpg+a.jpg.yaml+a.jpg.yml", "a?a.yaml"]),
             (&["a.jpg", "a.png", "a.jpg.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a?a.png"]),
+            // What looks alike is alike: é as one character, and as an e with an accent.
+            (&["e\u{301}.jpg", "\u{e9}.yaml"], &["\u{e9}=e\u{301}.jpg+\u{e9}.yaml"]),
+            (&["e\u{301}.jpg", "\u{e9}.jpg.yaml"], &["\u{e9}.jpg=e\u{301}.jpg+\u{e9}.jpg.yaml"]),
+            (&["e\u{301}.jpg", "\u{e9}.jpg", "\u{e9}.yaml"], &["\u{e9}!e\u{301}.jpg+\u{e9}.jpg+\u{e9}.yaml"]),
+            (
+                &["e\u{301}.jpg", "\u{e9}.jpg", "\u{e9}.jpg.yaml"],
+                &["\u{e9}.jpg!e\u{301}.jpg+\u{e9}.jpg+\u{e9}.jpg.yaml"],
+            ),
+            (&["e.jpg", "\u{e9}.yaml"], &["e?e.jpg", "\u{e9}?\u{e9}.yaml"]),
             // A picture that is called like another one's stem.
             (&["a.jpg.png", "a.jpg.yaml"], &["a.jpg=a.jpg.png+a.jpg.yaml"]),
             (&["a.jpg", "a.jpg.png", "a.jpg.yaml"], &["a.jpg=a.jpg+a.jpg.yaml", "a.jpg?a.jpg.png"]),
@@ -273,7 +295,8 @@ mod tests {
         let names: Vec<FileName> =
             ["a.jpg", "a.jpg.yaml", "a.yaml", "a.png", "b.jpg", "b.yaml", "a.jpg.png"].iter().map(name).collect();
         for grouping in pair(&names) {
-            let keys: std::collections::BTreeSet<&[u8]> = grouping.members().into_iter().map(group_key).collect();
+            let keys: std::collections::BTreeSet<Cow<'_, [u8]>> =
+                grouping.members().into_iter().map(group_key).collect();
             assert_eq!(keys.len(), 1, "{grouping:?}");
         }
     }
@@ -290,7 +313,7 @@ mod tests {
             (".jpg", ".jpg"),
             (".jpg.yaml", ".jpg"),
         ] {
-            assert_eq!(group_key(&name(given)), key.as_bytes(), "{given}");
+            assert_eq!(group_key(&name(given)).as_ref(), key.as_bytes(), "{given}");
         }
     }
 

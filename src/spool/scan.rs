@@ -12,17 +12,22 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, Access, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::job::{FileName, Folder};
 
+mod rights;
 mod rules;
 
+pub use rights::Rights;
+pub(super) use rights::remedy;
 pub use rules::Rules;
 
 /// Times that an open is repeated when a rename elsewhere disturbed it (`EAGAIN` of `openat2`).
 const OPEN_TRIES_MAX: u32 = 16;
+/// What is told of a folder so deep that not even its path below the inbox can be handed over.
+const PATH_TOO_LONG: &str = "its path is longer than the system takes (4095 bytes): shorten the names above it";
 /// Nanoseconds of a second.
 const NANOS: i64 = 1_000_000_000;
 
@@ -217,17 +222,19 @@ impl Inbox {
             Ok(opened) => opened,
             // Gone, or swapped for something else, since its parent was listed.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return true,
-            Err(errno) => return emit(unreadable_folder(folder, errno)),
+            Err(errno) => return emit(self.unreadable_folder(folder, errno)),
         };
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(errno) => return emit(unreadable_folder(folder, errno)),
+                Err(errno) => return emit(self.unreadable_folder(folder, errno)),
             };
             let Some(name) = FileName::new(entry.file_name().to_bytes()) else { continue };
             let facts = match fs::statat(&directory, name.as_path(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => Facts::of(&stat),
                 Err(Errno::NOENT) => continue,
+                // The folder may be listed and not entered: one thing to tell, not one for each name in it.
+                Err(errno @ Errno::ACCESS) => return emit(self.unreadable_folder(folder, errno)),
                 Err(errno) => {
                     let sight = Sight::Unreadable(errno.to_string());
                     if !emit(Found { folder: folder.clone(), name, sight }) {
@@ -248,6 +255,24 @@ impl Inbox {
             }
         }
         true
+    }
+
+    /// A folder that cannot be read, told as an entry of its parent.
+    fn unreadable_folder(&self, folder: &Folder, errno: Errno) -> Found {
+        let path = self.path.join(folder.as_path());
+        let why = match fs::lstat(&path) {
+            Ok(stat) if errno == Errno::ACCESS => remedy(&stat, "rx", &path),
+            _ if errno == Errno::NAMETOOLONG => PATH_TOO_LONG.to_owned(),
+            Ok(_) | Err(_) => errno.to_string(),
+        };
+        let parts: Vec<FileName> = folder.parts().collect();
+        let (folder, name) = match parts.split_last() {
+            Some((name, parents)) => {
+                (parents.iter().fold(Folder::root(), |folder, part| folder.join(part)), name.clone())
+            }
+            None => (Folder::root(), FileName::new(&b"(inbox)"[..]).expect("the literal is a name")),
+        };
+        Found { folder, name, sight: Sight::Unreadable(why) }
     }
 
     /// Looks at one name; `None` if it is not there.
@@ -289,17 +314,6 @@ impl Inbox {
         }
     }
 
-    /// Whether files may be renamed out of `folder`: we may write to it and it is on the inbox's own mount. The sticky bit is
-    /// not looked at.
-    pub fn movable(&self, folder: &Folder) -> bool {
-        let Ok(directory) = self.folder(folder, OFlags::PATH) else { return false };
-        let same_mount = match open_beneath(&self.directory, folder.as_path(), OFlags::PATH, ResolveFlags::NO_XDEV) {
-            Err(Errno::XDEV) => false,
-            Ok(_) | Err(_) => fs::fstat(&directory).is_ok_and(|stat| Identity::of(&stat).device == self.root.device),
-        };
-        same_mount && fs::accessat(&directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
-    }
-
     /// Opens a folder beneath the root without following links.
     fn folder(&self, folder: &Folder, flags: OFlags) -> Result<OwnedFd, Errno> {
         match open_beneath(&self.directory, folder.as_path(), flags, ResolveFlags::empty()) {
@@ -333,23 +347,6 @@ fn open_beneath(root: &OwnedFd, path: &Path, flags: OFlags, more: ResolveFlags) 
             Err(Errno::AGAIN | Errno::INTR) if tries < OPEN_TRIES_MAX => tries += 1,
             opened => return opened,
         }
-    }
-}
-
-/// A folder that cannot be read, told as an entry of its parent.
-fn unreadable_folder(folder: &Folder, errno: Errno) -> Found {
-    let sight = Sight::Unreadable(errno.to_string());
-    let parts: Vec<FileName> = folder.parts().collect();
-    match parts.split_last() {
-        Some((name, parents)) => {
-            let parent = parents.iter().fold(Folder::root(), |folder, part| folder.join(part));
-            Found { folder: parent, name: name.clone(), sight }
-        }
-        None => Found {
-            folder: Folder::root(),
-            name: FileName::new(&b"(inbox)"[..]).expect("the literal is a name"),
-            sight,
-        },
     }
 }
 
@@ -521,7 +518,7 @@ mod tests {
         let inbox = Inbox::open(dir.path()).expect("open");
         let middle = if blocked { "closed unreadable" } else { "closed/cat.jpg 1" };
         assert_eq!(told(&inbox, &rules()), ["a/cat.jpg 1", middle, "z/cat.jpg 1"]);
-        assert_eq!(inbox.movable(&folder("closed")), !blocked);
+        assert_eq!(inbox.rights(&folder("closed")).unmovable(&name("cat.jpg")).is_none(), !blocked);
         std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o755)).expect("chmod");
     }
 
@@ -529,7 +526,10 @@ mod tests {
     fn a_local_file_system_tells_of_changes_and_proc_is_another_mount() {
         let dir = tempfile::tempdir().expect("tempdir");
         assert!(events_work(dir.path()).expect("statfs"));
-        assert!(Inbox::open(dir.path()).expect("open").movable(&Folder::root()));
-        assert!(!Inbox::open(Path::new("/")).expect("open").movable(&folder("proc")));
+        let hindrance = |root: &Path, below: &str| {
+            Inbox::open(root).expect("open").rights(&folder(below)).unmovable(&name("version"))
+        };
+        assert_eq!(hindrance(dir.path(), ""), None);
+        assert!(hindrance(Path::new("/"), "proc").is_some_and(|why| why.contains("another mount")));
     }
 }

@@ -68,10 +68,38 @@ impl WatchError {
             | notify::ErrorKind::WatchNotFound
             | notify::ErrorKind::InvalidConfig(_) => {
                 let path = error.paths.first().map_or(path, PathBuf::as_path).to_owned();
-                Self::Other { path, why: error.to_string() }
+                let why = match &error.kind {
+                    notify::ErrorKind::Io(source) => source.to_string(),
+                    _ => error.to_string(),
+                };
+                Self::Other { path, why }
             }
         }
     }
+}
+
+/// Whether a folder cannot be watched because it may not be read, or lies too deep. A scan tells of it, and all others can be.
+fn is_closed(error: &notify::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, PermissionDenied};
+    matches!(&error.kind, notify::ErrorKind::Io(source) if [PermissionDenied, InvalidFilename].contains(&source.kind()))
+}
+
+/// Watches `folder` and everything beneath it but for the folders that are closed to us.
+fn watch_open(watcher: &mut RecommendedWatcher, folder: &Path) -> notify::Result<()> {
+    match watcher.watch(folder, RecursiveMode::Recursive) {
+        Err(error) if is_closed(&error) && !error.paths.iter().any(|path| path == folder) => {}
+        watched => return watched,
+    }
+    // The folder itself is watched by now, with what is made in it later. Of those in it, all before the closed one are.
+    for entry in std::fs::read_dir(folder).map_err(notify::Error::io)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            match watch_open(watcher, &entry.path()) {
+                Err(error) if is_closed(&error) => {}
+                watched => watched?,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_out_of_instances(error: &io::Error) -> bool {
@@ -171,7 +199,7 @@ impl Watch {
         let mut watcher =
             RecommendedWatcher::new(move |heard| ear.hear(heard), config).map_err(|error| failed(&error))?;
         let mut tries = 1;
-        while let Err(error) = watcher.watch(inbox, RecursiveMode::Recursive) {
+        while let Err(error) = watch_open(&mut watcher, inbox) {
             let vanished = match &error.kind {
                 notify::ErrorKind::PathNotFound => true,
                 notify::ErrorKind::Io(source) => source.kind() == io::ErrorKind::NotFound,
@@ -234,6 +262,10 @@ impl Ear {
     fn hear(&mut self, heard: notify::Result<Event>) {
         let event = match heard {
             Ok(event) => event,
+            Err(error) if is_closed(&error) => {
+                self.hints.add(|batch| batch.rescan = true);
+                return;
+            }
             Err(error) => {
                 let why = WatchError::from_notify(&self.inbox, &error).to_string();
                 self.hints.add(|batch| {

@@ -26,7 +26,7 @@ pub(super) fn page(view: &View, inbox: &Path, now: Timestamp) -> String {
         page.push_str(&format!("\nThe inbox {} cannot be looked at: {error}\n", inbox.display()));
     }
     if let Some(why) = &view.polling {
-        page.push_str(&format!("\nThe inbox is looked through every few seconds, for {why}\n"));
+        page.push_str(&format!("\nThe inbox is looked through every few seconds: {why}\n"));
     }
     page.push('\n');
     page.push_str(&numbers(&view.counts));

@@ -145,11 +145,12 @@ pub(super) fn look(inbox: &Inbox, rules: &Rules, names: Vec<ToLook>) -> Vec<(ToL
 
 /// Judges a grouping's files where they lie.
 pub(super) fn judge(inbox: &Inbox, limits: &picture::Limits, asked: &ToJudge) -> Finding {
+    let rights = inbox.rights(asked.folder());
     let unreadable = |why: String| Finding::Stuck(WaitingReason::Unreadable { why });
     let open = |name| match inbox.open_file(asked.folder(), name) {
         Ok(Some(file)) => Ok(file),
         Ok(None) => Err(Finding::Changed),
-        Err(ScanError::Io { source, .. }) => Err(unreadable(format!("{name}: {source}"))),
+        Err(ScanError::Io { source, .. }) => Err(unreadable(rights.refused(name, source))),
         Err(ScanError::Unavailable { .. }) => Err(Finding::Changed),
     };
     let sidecar = match open(&asked.sidecar.name) {
@@ -160,8 +161,9 @@ pub(super) fn judge(inbox: &Inbox, limits: &picture::Limits, asked: &ToJudge) ->
         Ok(file) => file,
         Err(finding) => return finding,
     };
-    if !inbox.movable(asked.folder()) {
-        return Finding::Stuck(WaitingReason::Unmovable);
+    let files = asked.picture.iter().chain([&asked.sidecar]);
+    if let Some(why) = files.into_iter().find_map(|seen| rights.unmovable(&seen.name)) {
+        return Finding::Stuck(WaitingReason::Unmovable { why });
     }
     match judge::judge(picture, sidecar, limits) {
         Ok(judgement) => Finding::of(&judgement, asked.picture.as_ref(), &asked.sidecar),

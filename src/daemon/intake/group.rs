@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::order::Place;
 use super::verdict::{Bad, FileSeen, PairVerdict, ReadyPair, WaitingReason};
+use crate::job::name::told_apart;
 use crate::job::picture::Picture;
 use crate::job::{FileName, Folder, PairName, Problem};
 use crate::spool::pairing::{self, Grouping};
@@ -264,9 +265,8 @@ pub(super) fn orphan_problem(members: &Members) -> Problem {
 }
 
 pub(super) fn ambiguity(names: &[&FileName]) -> Problem {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     Problem {
-        message: format!("cannot tell which of these belong together: {}", names.join(", ")),
+        message: format!("cannot tell which of these belong together: {}", told_apart(names).join(", ")),
         proposal: Some("name each sidecar exactly after its picture, as in cat.jpg.yaml".to_owned()),
         ..Problem::default()
     }

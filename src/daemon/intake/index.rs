@@ -290,7 +290,7 @@ impl Index {
     // ---- the group ----
 
     fn key(&self, folder: &Folder, name: &FileName) -> Arc<GroupKey> {
-        let key = GroupKey { folder: folder.clone(), key: pairing::group_key(name).into() };
+        let key = GroupKey { folder: folder.clone(), key: pairing::group_key(name).into_owned().into() };
         match self.groups.get_key_value(&key) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::new(key),

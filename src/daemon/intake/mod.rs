@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::{self, JoinSet};
 
 use crate::job::{FileName, Folder, PairName};
+use crate::spool::claim::Refusal;
 use crate::spool::scan::{Facts, Identity, Inbox, Rules, ScanError};
 use crate::spool::settle::Hint;
 use crate::spool::watch::{Hints, Watch};
@@ -265,6 +266,17 @@ impl Intake {
     pub fn claim_ended(&mut self, pair: &ReadyPair, gone: bool) {
         let now = Instant::now();
         let again = self.index.claim_ended(pair, gone, now);
+        self.look_again(again, now);
+    }
+
+    /// The inbox does not let a pair go that was taken: it waits with that reason, and is tried again after each full scan.
+    pub fn claim_refused(&mut self, pair: &ReadyPair, refusal: &Refusal) {
+        let now = Instant::now();
+        let reason = match refusal.clone() {
+            Refusal::Unreadable(why) => WaitingReason::Unreadable { why },
+            Refusal::Unmovable(why) => WaitingReason::Unmovable { why },
+        };
+        let again = self.index.claim_refused(pair, reason, now);
         self.look_again(again, now);
     }
 

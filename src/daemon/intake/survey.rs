@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::effects::Settings;
 use super::verdict::WaitingReason;
 use super::{IntakeError, Waiting};
+use crate::job::name::told_apart;
 use crate::job::{FileName, Folder, PairName};
 use crate::spool::judge;
 use crate::spool::pairing::{self, Grouping};
@@ -36,7 +37,10 @@ pub fn survey(settings: &Settings) -> Result<Vec<Waiting>, IntakeError> {
                     report(&inbox, settings, &folder, std::mem::take(&mut groups), now, &mut waiting);
                     folder = found.folder;
                 }
-                groups.entry(pairing::group_key(&found.name).into()).or_default().push((found.name, identity));
+                groups
+                    .entry(pairing::group_key(&found.name).into_owned().into())
+                    .or_default()
+                    .push((found.name, identity));
             }
             Sight::Ignored(rule) => waiting.push(aside(WaitingReason::Ignored { rule })),
             Sight::Unreadable(why) => waiting.push(aside(WaitingReason::Unreadable { why })),
@@ -59,6 +63,7 @@ fn report(
     now: Timestamp,
     waiting: &mut Vec<Waiting>,
 ) {
+    let rights = inbox.rights(folder);
     for members in groups.values() {
         for grouping in pairing::pair(members.iter().map(|(name, _)| name)) {
             let names = grouping.members();
@@ -68,28 +73,40 @@ fn report(
             let changed = Timestamp::from_nanosecond(changed_ns.into()).unwrap_or(now).min(now);
             let fresh = now.duration_since(changed).unsigned_abs() < settings.watching.settle;
             let empty = files.iter().any(|identity| identity.size == 0);
-            let complete = || match (empty, fresh) {
-                (true, _) => WaitingReason::Empty,
-                (false, true) => WaitingReason::Settling,
-                (false, false) => WaitingReason::Turn,
+            let unreadable = || names.iter().find_map(|name| rights.unreadable(name));
+            let unmovable = || names.iter().find_map(|name| rights.unmovable(name));
+            let hindrance = || {
+                let unreadable = unreadable().map(|why| WaitingReason::Unreadable { why });
+                unreadable.or_else(|| unmovable().map(|why| WaitingReason::Unmovable { why }))
+            };
+            let complete = || match hindrance() {
+                Some(reason) => reason,
+                None if empty => WaitingReason::Empty,
+                None if fresh => WaitingReason::Settling,
+                None => WaitingReason::Turn,
+            };
+            // Where what is left over goes to `error/` in the end, it matters whether it can.
+            let left_over = |reason| match settings.watching.orphan_after {
+                Some(_) => hindrance().unwrap_or(reason),
+                None => reason,
             };
             let reason = match &grouping {
                 Grouping::Pair { .. } => complete(),
-                Grouping::SidecarAlone { sidecar } => match names_address(inbox, settings, folder, sidecar) {
-                    true => complete(),
-                    false => WaitingReason::Half,
+                Grouping::SidecarAlone { sidecar } => match rights.unreadable(sidecar) {
+                    // It may be a whole job, and nobody can tell.
+                    Some(why) => WaitingReason::Unreadable { why },
+                    None if names_address(inbox, settings, folder, sidecar) => complete(),
+                    None => left_over(WaitingReason::Half),
                 },
-                Grouping::PictureAlone { .. } => WaitingReason::Half,
-                Grouping::Ambiguous { .. } => {
-                    WaitingReason::Ambiguous { candidates: names.iter().map(ToString::to_string).collect() }
-                }
+                Grouping::PictureAlone { .. } => left_over(WaitingReason::Half),
+                Grouping::Ambiguous { .. } => left_over(WaitingReason::Ambiguous { candidates: told_apart(&names) }),
             };
             waiting.push(Waiting { pair: pairing::pair_name(folder, &grouping), reason, since: changed });
         }
     }
 }
 
-/// Whether a sidecar is a job by itself. What cannot be read, perhaps because `status` runs as somebody else, is half a pair.
+/// Whether a sidecar is a job by itself. What has vanished is not.
 fn names_address(inbox: &Inbox, settings: &Settings, folder: &Folder, sidecar: &FileName) -> bool {
     match inbox.open_file(folder, sidecar) {
         Ok(Some(file)) => {

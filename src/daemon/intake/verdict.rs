@@ -105,11 +105,14 @@ pub enum WaitingReason {
     },
     /// It cannot be read.
     Unreadable {
-        /// What the system said.
+        /// What the system said, or what to do about it.
         why: String,
     },
     /// Its files cannot be renamed out of their folder.
-    Unmovable,
+    Unmovable {
+        /// What to do about it.
+        why: String,
+    },
     /// It is left alone.
     Ignored {
         /// By this rule.
@@ -130,7 +133,7 @@ impl WaitingReason {
             Self::Half => "half",
             Self::Ambiguous { .. } => "ambiguous",
             Self::Unreadable { .. } => "unreadable",
-            Self::Unmovable => "unmovable",
+            Self::Unmovable { .. } => "unmovable",
             Self::Ignored { .. } => "ignored",
             Self::Turn => "turn",
             Self::Paused => "paused",
@@ -141,9 +144,9 @@ impl WaitingReason {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Ambiguous { candidates } => Some(candidates.join(", ")),
-            Self::Unreadable { why } => Some(why.clone()),
+            Self::Unreadable { why } | Self::Unmovable { why } => Some(why.clone()),
             Self::Ignored { rule } => Some(rule.clone()),
-            Self::Settling | Self::Empty | Self::Half | Self::Unmovable | Self::Turn | Self::Paused => None,
+            Self::Settling | Self::Empty | Self::Half | Self::Turn | Self::Paused => None,
         }
     }
 }

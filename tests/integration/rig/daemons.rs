@@ -4,7 +4,7 @@
 //! the program can be killed, and has a log.
 
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -76,6 +76,13 @@ fn set_up(file: &Path) -> (Config, Client) {
     (config.config, client)
 }
 
+/// The program as a command of `user`.
+pub(super) fn command_of(user: u32, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.uid(user).gid(user);
+    command
+}
+
 /// The program. Dropped, it is killed.
 pub struct Binary {
     child: Child,
@@ -83,10 +90,11 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Starts `jimengd` with these arguments and nothing of ours in its environment; its standard error goes to `log`.
-    pub fn start(arguments: &[&str], log: &Path) -> Self {
+    /// Starts `command`, which says which program and whose, with these arguments and nothing of ours in its environment; its
+    /// standard error goes to `log`.
+    pub(super) fn start(mut command: Command, arguments: &[&str], log: &Path) -> Self {
         let stderr = File::create(log).expect("a file for the log");
-        let child = Command::new(PROGRAM)
+        let child = command
             .args(arguments)
             .env_clear()
             .stdin(Stdio::null())

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +42,9 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// How often a fact is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A user without any rights of its own, as Linux calls it.
+const NOBODY: u32 = 65_534;
 
 /// A vendor that is quick and has no limits.
 pub fn vendor() -> Settings {
@@ -71,6 +75,8 @@ pub struct Rig {
     /// What was dropped: the hash and how it was called.
     dropped: Mutex<Vec<(String, PathBuf)>>,
     logs: AtomicU32,
+    /// Whose programs are started, if not ours.
+    user: Option<u32>,
 }
 
 impl Rig {
@@ -87,6 +93,7 @@ impl Rig {
             base_url,
             dropped: Mutex::default(),
             logs: AtomicU32::default(),
+            user: None,
         };
         rig.set_token(TOKEN);
         rig.configure(extra);
@@ -199,7 +206,61 @@ log: {{format: json, level: debug}}
     /// Starts the program with just these arguments.
     pub fn program(&self, arguments: &[&str]) -> Binary {
         let number = self.logs.fetch_add(1, Ordering::Relaxed) + 1;
-        Binary::start(arguments, &self.folder().join(format!("log-{number}.jsonl")))
+        Binary::start(self.command(), arguments, &self.folder().join(format!("log-{number}.jsonl")))
+    }
+
+    /// Runs the program to its end: `jimengd SUBCOMMAND --config …` and more arguments.
+    pub fn output(&self, subcommand: &str, more: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args([subcommand, "--config"]).arg(self.config_file()).args(more).env_clear().stdin(Stdio::null());
+        command.output().expect("the program starts")
+    }
+
+    /// What `jimengd status --json` says.
+    pub fn status(&self) -> serde_json::Value {
+        let output = self.output("status", &["--json"]);
+        let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said()))
+    }
+
+    fn command(&self) -> Command {
+        match self.user {
+            Some(user) => daemons::command_of(user, &self.own_program()),
+            None => Command::new(daemons::PROGRAM),
+        }
+    }
+
+    /// The program at a place where whoever owns this rig may reach it.
+    fn own_program(&self) -> PathBuf {
+        self.folder().join("jimengd")
+    }
+
+    /// Gives everything to a user without rights, whose programs [`Rig::program`], [`Rig::spawn`] and [`Rig::output`] start from
+    /// now on. Where the test itself is not the superuser's, it has none, and nothing changes.
+    pub fn hand_over(&mut self) {
+        if rustix::process::geteuid().is_root() {
+            let program = self.own_program();
+            if fs::hard_link(daemons::PROGRAM, &program).is_err() {
+                fs::copy(daemons::PROGRAM, &program).unwrap();
+            }
+            self.user = Some(NOBODY);
+            std::os::unix::fs::chown(self.folder(), Some(NOBODY), Some(NOBODY)).unwrap();
+            self.give(&self.root());
+            for file in [self.config_file(), self.token_file()] {
+                self.give(&file);
+            }
+        }
+    }
+
+    /// Gives a file, or a folder with all that is in it, to the owner of this rig; links are not followed.
+    pub fn give(&self, path: &Path) {
+        let Some(user) = self.user else { return };
+        std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+        if fs::symlink_metadata(path).is_ok_and(|facts| facts.is_dir()) {
+            for entry in fs::read_dir(path).unwrap().flatten() {
+                self.give(&entry.path());
+            }
+        }
     }
 
     // ---- dropping ----
@@ -410,7 +471,9 @@ log: {{format: json, level: debug}}
     /// No temporary video, no job's folder in `work/`, nothing dropped is left in the inbox, and the vendor has nothing to
     /// complain about.
     pub fn assert_nothing_left(&self) {
-        let temporary = |name: &String| name.ends_with(".part") || name.contains("jimengd-probe");
+        // Ours are hidden; another `.part` is its user's.
+        let own = |name: &str| name.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+        let temporary = |name: &String| (own(name) && name.ends_with(".part")) || name.contains("jimengd-probe");
         for folder in ["outbox", "error", "archive", "inbox"] {
             let left: Vec<_> = self.list(folder).into_iter().filter(temporary).collect();
             assert!(left.is_empty(), "left in {folder}: {left:?}");

@@ -11,9 +11,12 @@
 //! The words of every report are kept beside the rows (`NAME.snap`), to be read as their user will read them. How many rows
 //! were played is printed past libtest's capture.
 
+mod arrivals;
 mod exchange;
-mod public;
+mod inbox;
+mod names;
 mod pictures;
+mod public;
 mod sidecars;
 mod together;
 
@@ -257,6 +260,11 @@ impl Neighbours {
     fn drop(&self, rig: &Rig, name: &str, priority: u32) {
         let prompt = serde_json::Value::from(format!("A good pair {}{name}", self.folder));
         rig.drop_with(&format!("{}{name}", self.folder), &format!("prompt: {prompt}\npriority: {priority}\n"));
+    }
+
+    /// Whether both have their video.
+    pub fn are_delivered(&self, rig: &Rig) -> bool {
+        ["before", "zafter"].iter().all(|name| rig.outbox(format!("{}{name}.mp4", self.folder)).is_file())
     }
 
     /// Both have their video and their receipt, and were paid once.

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Index;
-use crate::daemon::intake::group::{State, names, pieces, ready_pair, stem};
+use crate::daemon::intake::group::{State, Unit, names, pieces, ready_pair, stem};
 use crate::daemon::intake::verdict::{PairVerdict, ReadyPair, WaitingReason};
+use crate::job::name::told_apart;
 use crate::job::{FileName, Folder, PairName};
 
 /// One grouping that waits.
@@ -97,6 +98,28 @@ impl Index {
         again
     }
 
+    /// The inbox does not let go what was taken: it is stuck, until a full scan has it judged again or its files change.
+    pub(in crate::daemon::intake) fn claim_refused(
+        &mut self,
+        pair: &ReadyPair,
+        reason: WaitingReason,
+        now: Instant,
+    ) -> Vec<(Folder, FileName)> {
+        let again = self.claim_ended(pair, false, now);
+        let Some(seen) = pair.files().next() else { return again };
+        let key = self.key(&pair.name.folder, &seen.name);
+        let Some(mut group) = self.groups.remove(&key) else { return again };
+        let version = group.files.iter().find(|file| file.name == seen.name).map(|file| file.version);
+        let of_the_pair = |unit: &Unit| version.is_some_and(|version| unit.members.all().any(|one| one == version));
+        if let Some(at) = group.units.iter().position(of_the_pair)
+            && !matches!(group.units[at].state, State::Held)
+        {
+            self.change(&key, &mut group.units[at], State::Stuck(reason), false, now);
+        }
+        self.put_back(&key, group);
+        again
+    }
+
     /// Everything that waits, by folder and name.
     pub(in crate::daemon::intake) fn listing(&self) -> impl Iterator<Item = Standing> + '_ {
         self.groups.iter().flat_map(|(key, group)| {
@@ -111,9 +134,7 @@ impl Index {
                         WaitingReason::Settling
                     }
                     State::Half { .. } => WaitingReason::Half,
-                    State::Ambiguous { .. } => {
-                        WaitingReason::Ambiguous { candidates: names.iter().map(ToString::to_string).collect() }
-                    }
+                    State::Ambiguous { .. } => WaitingReason::Ambiguous { candidates: told_apart(&names) },
                     State::Stuck(reason) => reason.clone(),
                     State::Ready { .. } | State::Bad(_) => WaitingReason::Turn,
                     State::Held => return None,

@@ -322,7 +322,7 @@ fn a_full_scan_drops_what_it_did_not_see_and_tries_the_stuck_again() {
     bench.ready("gone", 1, 0);
     bench.hint("locked.jpg", Hint::MovedIn, 3);
     bench.hint("locked.yaml", Hint::MovedIn, 4);
-    assert!(bench.judge(Finding::Stuck(WaitingReason::Unmovable)));
+    assert!(bench.judge(Finding::Stuck(WaitingReason::Unmovable { why: "closed".to_owned() })));
     assert_eq!(bench.reasons(), ["gone turn", "locked unmovable"]);
     bench.index.begin_scan();
     assert!(bench.scan("locked.jpg", 3) && bench.scan("locked.yaml", 4));
@@ -498,7 +498,7 @@ proptest! {
                         0 | 1 => good(i64::from(kind)),
                         2 => Finding::Bad(bad()),
                         3 => Finding::Unfinished { picture: Shape::Unfinished, sidecar: Shape::Whole, bad: bad() },
-                        4 => Finding::Stuck(WaitingReason::Unmovable),
+                        4 => Finding::Stuck(WaitingReason::Unmovable { why: "closed".to_owned() }),
                         _ => Finding::Changed,
                     });
                 }
