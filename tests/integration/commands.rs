@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take that is waited for.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The token that the simulated account has.
 const TOKEN: &str = "sk-right";
@@ -555,7 +555,7 @@ fn a_full_standard_output_is_74_and_a_closed_one_is_nobodys_fault() {
 fn a_demo_that_is_interrupted_says_so_and_names_its_folder_as_the_user_did() {
     let folder = TempDir::new().unwrap();
     let mut demo = demo(folder.path())
-        .args(["--dir", "here", "--pairs", "500"])
+        .args(["--dir", "here", "--pairs", "60"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
