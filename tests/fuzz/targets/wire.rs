@@ -163,6 +163,7 @@ fn assert_poll(answer: &Answer<'_>, poll: &PollAnswer) {
         | PollAnswer::UnknownStatus(_)
         | PollAnswer::NoVideo { .. }
         | PollAnswer::Gone(_)
+        | PollAnswer::Unrelated(_)
         | PollAnswer::Account(_) => {}
         PollAnswer::Gateway(_) | PollAnswer::Throttled(_) | PollAnswer::Unreachable(_) => return,
     }
@@ -208,6 +209,7 @@ fn poll_texts(answer: &PollAnswer) -> Vec<&str> {
         | PollAnswer::Account(refusal)
         | PollAnswer::Gateway(refusal)
         | PollAnswer::Throttled(refusal)
+        | PollAnswer::Unrelated(refusal)
         | PollAnswer::Unreachable(refusal) => refusal_texts(refusal),
     }
 }
