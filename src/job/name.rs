@@ -4,6 +4,7 @@
 //! line, is written `\xNN`. Whether two names are the same to a reader is asked of their [`folded`] forms.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -49,7 +50,11 @@ pub fn folded(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// Names as text of which no two look alike: where two would, what is not ASCII is written `\xNN` in both.
 pub fn told_apart(names: &[&FileName]) -> Vec<String> {
-    let has_twin = |name: &FileName| names.iter().any(|other| *other != name && folded(&other.0) == folded(&name.0));
+    let mut looks: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for name in names {
+        looks.entry(folded(&name.0)).or_default().insert(*name);
+    }
+    let has_twin = |name: &FileName| looks[&folded(&name.0)].len() > 1;
     let bytewise = |name: &FileName| {
         name.0
             .utf8_chunks()

@@ -10,6 +10,7 @@
 //! a sidecar from elsewhere. Two names that look alike are two that want the same partner.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::job::name::{folded, split_extension};
 use crate::job::{FileName, PairName};
@@ -134,26 +135,28 @@ pub fn pair<'a>(names: impl IntoIterator<Item = &'a FileName>) -> Vec<Grouping<'
     pictures.sort_unstable();
     sidecars.sort_unstable();
 
+    let mut by_stem: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for sidecar in sidecars {
+        by_stem.entry(folded(split_extension(sidecar).0)).or_default().push(sidecar);
+    }
     let mut groupings = Vec::new();
     // An exact sidecar takes its picture, and with it every further claim on that picture by a mere stem.
     let mut free = Vec::new();
-    while let Some(first) = pictures.first().copied() {
-        let twins = take_where(&mut pictures, |picture| alike(picture.as_bytes(), first.as_bytes()));
-        let exact = take_where(&mut sidecars, |sidecar| alike(split_extension(sidecar).0, first.as_bytes()));
+    for (whole, twins) in alike(pictures, FileName::as_bytes) {
+        let exact = by_stem.remove(&whole).unwrap_or_default();
         if settle_stem(twins.clone(), exact, &mut groupings) {
             free.extend(twins);
         }
     }
-
-    while let Some(first) = free.first().copied() {
-        let stem = split_extension(first).0;
-        let same = take_where(&mut free, |picture| alike(split_extension(picture).0, stem));
-        let matching = take_where(&mut sidecars, |sidecar| alike(split_extension(sidecar).0, stem));
+    for (stem, same) in alike(free, |picture| split_extension(picture).0) {
+        let matching = by_stem.remove(&stem).unwrap_or_default();
         if settle_stem(same.clone(), matching, &mut groupings) {
             groupings.extend(same.into_iter().map(|picture| Grouping::PictureAlone { picture }));
         }
     }
-    groupings.extend(sidecars.into_iter().map(|sidecar| Grouping::SidecarAlone { sidecar }));
+    let mut left: Vec<_> = by_stem.into_values().flatten().collect();
+    left.sort_unstable();
+    groupings.extend(left.into_iter().map(|sidecar| Grouping::SidecarAlone { sidecar }));
     groupings
 }
 
@@ -171,15 +174,22 @@ fn settle_stem<'a>(
     false
 }
 
-/// Moves what fits out of `names`.
-fn take_where<'a>(names: &mut Vec<&'a FileName>, fits: impl Fn(&FileName) -> bool) -> Vec<&'a FileName> {
-    let (taken, left) = names.iter().partition(|name| fits(name));
-    *names = left;
-    taken
-}
-
-fn alike(a: &[u8], b: &[u8]) -> bool {
-    a == b || folded(a) == folded(b)
+/// `names` by how a part of each looks, in the order of the first of each. Every part is folded once.
+fn alike<'a>(
+    names: Vec<&'a FileName>,
+    part: impl Fn(&'a FileName) -> &'a [u8],
+) -> Vec<(Cow<'a, [u8]>, Vec<&'a FileName>)> {
+    let mut groups: Vec<(Cow<'a, [u8]>, Vec<&'a FileName>)> = Vec::new();
+    let mut numbers = BTreeMap::new();
+    for name in names {
+        let look = folded(part(name));
+        let number = *numbers.entry(look.clone()).or_insert(groups.len());
+        match groups.get_mut(number) {
+            Some((_, group)) => group.push(name),
+            None => groups.push((look, vec![name])),
+        }
+    }
+    groups
 }
 
 /// The name of the pair in `folder` that `grouping` makes.
@@ -194,6 +204,7 @@ fn is_one_of(extension: &[u8], list: &[&[u8]]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::name::told_apart;
 
     fn name(bytes: impl AsRef<[u8]>) -> FileName {
         FileName::new(bytes.as_ref()).expect("a test's name is a name")
@@ -321,5 +332,20 @@ mod tests {
     fn bytes_that_are_not_text_pair_as_well() {
         let names = [name(b"caf\xe9.jpg"), name(b"caf\xe9.yaml")];
         assert!(matches!(pair(&names).as_slice(), [Grouping::Pair { .. }]));
+    }
+
+    #[test]
+    fn a_group_of_thousands_costs_little() {
+        let extensions = [".jpg", ".png", ".JPG", ".PNG"];
+        let called = |number: usize| -> String {
+            let digits = (0..6).map(|digit| extensions[number / 4_usize.pow(digit) % 4]);
+            format!("\u{e9}{}", digits.collect::<String>())
+        };
+        let names: Vec<FileName> = (0..4_000).map(|number| name(called(number))).collect();
+        let began = std::time::Instant::now();
+        assert_eq!(pair(&names).len(), names.len());
+        assert_eq!(told_apart(&names.iter().collect::<Vec<_>>()).len(), names.len());
+        // Compared each with each, they took half a minute.
+        assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
     }
 }
