@@ -523,6 +523,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_protected_against_change_is_told_before_it_is_taken() {
+        use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+        let dir = tempfile::tempdir().expect("tempdir");
+        for file in ["i.yaml", "a.yaml", "free.yaml"] {
+            std::fs::write(dir.path().join(file), b"prompt: cat").expect("write");
+        }
+        let inbox = Inbox::open(dir.path()).expect("open");
+        let told = |below: &str, marks: IFlags| {
+            let marked = std::fs::File::open(dir.path().join(below)).expect("open");
+            // Only the superuser may, and not on every file system.
+            let before = ioctl_getflags(&marked).ok()?;
+            ioctl_setflags(&marked, before | marks).ok()?;
+            let asked = if below.is_empty() { "free.yaml" } else { below };
+            let why = inbox.rights(&Folder::root()).unmovable(&name(asked));
+            ioctl_setflags(&marked, before).expect("what was set can be taken away");
+            Some(why)
+        };
+        for (below, marks) in [("i.yaml", IFlags::IMMUTABLE), ("a.yaml", IFlags::APPEND), ("", IFlags::APPEND)] {
+            let Some(why) = told(below, marks) else { continue };
+            assert!(why.as_deref().is_some_and(|why| why.contains("run chattr -i -a ")), "{below:?}: {why:?}");
+        }
+        assert_eq!(inbox.rights(&Folder::root()).unmovable(&name("free.yaml")), None);
+    }
+
+    #[test]
     fn a_local_file_system_tells_of_changes_and_proc_is_another_mount() {
         let dir = tempfile::tempdir().expect("tempdir");
         assert!(events_work(dir.path()).expect("statfs"));

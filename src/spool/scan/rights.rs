@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, Access, AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, Access, AtFlags, Mode, OFlags, ResolveFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid, getgroups};
 
@@ -43,6 +43,7 @@ impl Inbox {
                 let told = shown_path(&path);
                 (Some(format!("{told} is on another mount than the inbox; move its files to the inbox's own")), false)
             }
+            (Ok(_), _) if is_protected(&directory, Path::new("")) => (Some(unprotect(&path)), false),
             (Ok(stat), Err(Errno::ACCESS)) => (Some(remedy(&stat, "wx", &path)), false),
             (Ok(_), Err(errno)) => (Some(errno.to_string()), false),
             (Ok(stat), Ok(())) => (None, Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX) && !owns(&stat)),
@@ -56,6 +57,9 @@ impl Rights {
     pub fn unmovable(&self, name: &FileName) -> Option<String> {
         if self.closed.is_some() {
             return self.closed.clone();
+        }
+        if self.directory.as_ref().is_some_and(|directory| is_protected(directory, name.as_path())) {
+            return Some(unprotect(&self.path.join(name.as_path())));
         }
         let is_own = || self.stat(name).is_none_or(|stat| owns(&stat));
         if !self.sticky || is_own() {
@@ -97,6 +101,19 @@ pub(in crate::spool) fn remedy(stat: &Stat, wanted: &str, path: &Path) -> String
         () => 'o',
     };
     format!("permission denied: run chmod {class}+{wanted} {}", shown_path(path))
+}
+
+/// Whether what lies at `path` below `directory` is marked so that not even its owner may rename it, or out of it (`chattr +i`,
+/// `+a`). An empty path is the directory itself.
+fn is_protected(directory: &OwnedFd, path: &Path) -> bool {
+    let marks = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    fs::statx(directory, path, flags, StatxFlags::empty()).is_ok_and(|stat| stat.stx_attributes.intersects(marks))
+}
+
+/// The command that takes the marks away.
+fn unprotect(path: &Path) -> String {
+    format!("protected against every change: run chattr -i -a {}", shown_path(path))
 }
 
 fn is_of_our_groups(stat: &Stat) -> bool {
