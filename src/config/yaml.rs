@@ -12,7 +12,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 
 use crate::job::Problem;
-use crate::job::sidecar::{Place, place_of};
+use crate::job::sidecar::place_of_error;
 
 /// Bytes that a configuration may have at most.
 pub(super) const BYTES_MAX: usize = 64 * 1024;
@@ -75,12 +75,6 @@ pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
 pub(super) fn locate(text: &str, ordinal: usize) -> Option<(u64, u64)> {
     let place = place_of_error(text, &read(text, Some(ordinal)).err()?)?;
     Some((place.line, place.column))
-}
-
-/// By the parser's index: its lines end at more characters than those of editors.
-fn place_of_error(text: &str, error: &serde_yaml::Error) -> Option<Place> {
-    let index = error.location()?.index();
-    text.is_char_boundary(index).then(|| place_of(text, index))
 }
 
 fn read(text: &str, fail_at: Option<usize>) -> Result<Node, serde_yaml::Error> {

@@ -73,8 +73,6 @@ pub fn assert_helpful(problems: &[Problem], text: &str) {
         assert!(!shown.contains(char::is_control), "a complaint of more than a line: {problem:?}");
         assert!(problem.proposal.as_ref().is_none_or(|text| !text.trim().is_empty()), "proposes nothing: {problem:?}");
         match (problem.line, problem.column) {
-            // YAML ends lines where editors do not; places behind such a character may be a line off.
-            (Some(_), Some(_)) if text.contains(['\u{85}', '\u{2028}', '\u{2029}']) => {}
             (Some(line), Some(column)) => {
                 let there = line.checked_sub(1).and_then(|at| lines.get(at as usize));
                 let length = there.unwrap_or_else(|| panic!("no such line: {problem:?}")).chars().count() as u64;

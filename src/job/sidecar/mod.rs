@@ -14,7 +14,7 @@ mod text;
 mod values;
 
 use place::{Part, at};
-pub use place::{Place, place_of};
+pub use place::{Place, place_of_error};
 use text::{Entry, Text, Unread, Value};
 use values::Complaint;
 

@@ -29,23 +29,59 @@ pub(super) enum Part {
 
 /// The place of the character at a byte index, with lines as editors show them.
 pub fn place_of(text: &str, index: usize) -> Place {
-    let mut place = Place { line: 1, column: 1 };
+    let mut place = START;
     let mut chars = text[..index].chars().peekable();
     while let Some(c) = chars.next() {
-        match c {
-            '\r' if chars.peek() == Some(&'\n') => {}
-            '\n' | '\r' => place = Place { line: place.line + 1, column: 1 },
-            _ => place.column += 1,
-        }
+        place = behind(place, c, chars.peek().copied(), matches!(c, '\n' | '\r'));
     }
     place
 }
 
-/// The place of an error of the parser. Its own lines are not those of editors, since for YAML 1.1 there are more
-/// characters that end a line; its index in bytes is beyond doubt.
-pub(super) fn place_of_error(text: &str, error: &serde_yaml::Error) -> Option<Place> {
+/// The place of an error of the parser, by its index in bytes; its own lines are not those of editors.
+pub fn place_of_error(text: &str, error: &serde_yaml::Error) -> Option<Place> {
     let index = error.location()?.index();
     text.is_char_boundary(index).then(|| place_of(text, index))
+}
+
+/// The place of what the parser's words call this line and column.
+pub(super) fn place_of_mark(text: &str, mark: Place) -> Option<Place> {
+    let mut reached = START;
+    let mut chars = text.char_indices().peekable();
+    while let Some((index, c)) = chars.next() {
+        if reached == mark {
+            return Some(place_of(text, index));
+        }
+        reached = behind(reached, c, chars.peek().map(|(_, next)| *next), ends_line(c));
+    }
+    (reached == mark).then(|| place_of(text, text.len()))
+}
+
+/// Where a text begins.
+const START: Place = Place { line: 1, column: 1 };
+
+/// The place behind the character `c` at `place`.
+fn behind(place: Place, c: char, next: Option<char>, ends_line: bool) -> Place {
+    match c {
+        '\r' if next == Some('\n') => place,
+        _ if ends_line => Place { line: place.line + 1, column: 1 },
+        _ => Place { column: place.column + 1, ..place },
+    }
+}
+
+/// Whether YAML 1.1 ends a line with the character; editors know only the first two.
+pub(super) fn ends_line(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// The lines that [`place_of`] counts, without their ends.
+pub(super) fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (line, end) = text.split_at(text.find(['\n', '\r']).unwrap_or(text.len()));
+        rest = ["\r\n", "\n", "\r"].into_iter().find_map(|ending| end.strip_prefix(ending));
+        Some(line)
+    })
 }
 
 /// Where a part of the entry of this number (from 0) begins; `None` if it is not there.

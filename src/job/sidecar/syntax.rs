@@ -1,6 +1,6 @@
 //! Says in plain words why a text is no YAML, from what the parser says and from what people usually do wrong.
 
-use super::place::{Place, at, place_of, place_of_error};
+use super::place::{Place, at, ends_line, lines_of, place_of, place_of_error, place_of_mark};
 use super::text::excerpt;
 use super::{KEYS, Problem, problem};
 
@@ -65,14 +65,16 @@ pub(super) fn explain(text: &str, error: &serde_yaml::Error) -> Problem {
     match usual {
         Some(found) => found,
         // The end of the file is a poor place for a quote that was opened long before.
-        None if said.contains("while scanning a quoted scalar") => at(opened(&said).unwrap_or(place), in_words(&said)),
+        None if said.contains("while scanning a quoted scalar") => {
+            at(opened(text, &said).unwrap_or(place), in_words(&said))
+        }
         None => at(place, in_words(&said)),
     }
 }
 
 /// The problem for a text that is YAML but only one value.
 pub(super) fn explain_scalar(text: &str, scalar: &str) -> Problem {
-    let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let line = lines_of(text).find(|line| !line.trim().is_empty() && !line.starts_with('#'));
     if let Some(key) = line.and_then(without_colon) {
         let found = problem("there is no colon behind the key", &format!("write {key}: with a space behind it"));
         return Problem { key: Some(key.to_owned()), ..found };
@@ -99,7 +101,7 @@ fn in_words(said: &str) -> Problem {
 /// A mistake that the parser notices only later, or in other words: on the line of `place` or the two before it.
 fn usual_mistake(text: &str, place: Place) -> Option<Problem> {
     let last = usize::try_from(place.line).ok()?;
-    let lines: Vec<&str> = text.lines().take(last).collect();
+    let lines: Vec<&str> = lines_of(text).take(last).collect();
     let near = lines.iter().enumerate().skip(last.saturating_sub(3)).rev();
     let mut earlier = near.filter_map(|(number, line)| {
         let on_line = |column: usize| Place { line: number as u64 + 1, column: column as u64 };
@@ -176,7 +178,7 @@ fn space_missing(key: &'static str) -> Problem {
 fn second_document(text: &str) -> Option<Place> {
     let mut index = 0;
     let mut content = false;
-    for line in text.split_inclusive('\n') {
+    for line in text.split_inclusive(ends_line) {
         let marker =
             line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if marker && content {
@@ -189,8 +191,8 @@ fn second_document(text: &str) -> Option<Place> {
 }
 
 /// The last place that the parser names: where it began to read what it could not end.
-fn opened(said: &str) -> Option<Place> {
+fn opened(text: &str, said: &str) -> Option<Place> {
     let (_, place) = said.rsplit_once(" at line ")?;
     let (line, column) = place.split_once(" column ")?;
-    Some(Place { line: line.parse().ok()?, column: column.parse().ok()? })
+    place_of_mark(text, Place { line: line.parse().ok()?, column: column.parse().ok()? })
 }

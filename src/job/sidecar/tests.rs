@@ -77,6 +77,58 @@ fn places_are_the_parsers_own_in_every_style() {
 }
 
 #[test]
+fn places_of_what_is_no_yaml_are_those_of_editors() {
+    let cases = [
+        // What is never closed is told where it was opened, which the parser says in lines of its own.
+        ("seed: 1\u{85}prompt: \"a\npriority: 1\n", 1, 17),
+        ("seed: 1\u{2028}priority: 2\u{2029}\nprompt: 'a\n", 2, 9),
+        ("seed: 1\r\npriority: 2\rprompt: \"猫\r\n", 3, 9),
+        ("prompt: a\r---\rprompt: b\r", 2, 1),
+        ("prompt: a\u{85}---\nprompt: b\n", 1, 11),
+        ("prompt: a\r\n\tseed: 1\r\npriority: 1\r\n", 2, 1),
+        ("prompt: a\rseed:1\rpriority: 1\r", 2, 6),
+    ];
+    for (text, line, column) in cases {
+        let problems = read(text.as_bytes(), true).expect_err(text);
+        let places: Vec<_> = problems.iter().map(|p| (p.line, p.column)).collect();
+        assert_eq!(places, [(Some(line), Some(column))], "{text:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn brackets_count_wherever_they_may_open_something() {
+    let many = "[{".repeat(20);
+    let is_counted = |text: &str| match look(text.as_bytes(), true).read {
+        Ok(_) => false,
+        Err(problems) => problems[0].message.contains("opening brackets"),
+    };
+    for free in [
+        "#M\nprompt: a",
+        "prompt: a #M",
+        "prompt: a\t#M\n",
+        "prompt: a\u{85}#M\r",
+        "prompt: a # b #M",
+        "prompt: 'a' #M",
+    ] {
+        let text = free.replace('M', &many);
+        assert!(!is_counted(&text), "{text:?}");
+        assert_eq!(sidecar(&text).prompt, "a", "{text:?}");
+    }
+    for counted in [
+        "prompt: M",
+        "prompt: a#M",
+        "\"a # b\": M",
+        "'a # b': M",
+        "\"a\n # b\": M",
+        "# a\nprompt: M",
+        "# a\rprompt: M",
+        "# a\u{2028}prompt: M",
+    ] {
+        assert!(is_counted(&counted.replace('M', &many)), "{counted:?}");
+    }
+}
+
+#[test]
 fn complaints_stand_in_the_order_of_the_lines() {
     let problems = read(b"sed: 1\nseed: x\nprompt:\naspect_ratio: 7\nfps: 1\n", false).expect_err("many mistakes");
     let lines: Vec<_> = problems.iter().map(|p| p.line).collect();

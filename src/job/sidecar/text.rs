@@ -10,10 +10,11 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::place::{Part, Place, at, place_of, place_of_part};
+use super::place::{Part, Place, at, ends_line, place_of, place_of_part};
 use super::{BYTES_MAX, Problem, problem, syntax};
 
-/// Opening brackets and braces that a sidecar may have at most; the parser's time grows with their depth times the text.
+/// Opening brackets and braces that a sidecar may have at most outside comments; the parser's time grows with their depth times
+/// the text.
 const BRACKETS_MAX: usize = 32;
 
 /// Bytes that are parsed once more to find the places of complaints. Enough for every place in a text of a few kilobytes, and
@@ -160,14 +161,14 @@ fn decode(bytes: &[u8]) -> Result<&str, Unread> {
 
 /// Refuses what would cost the parser much time or memory.
 fn bounded(text: &str) -> Result<(), Box<Problem>> {
-    if let Some((index, _)) = text.match_indices(['[', '{']).nth(BRACKETS_MAX) {
+    if let Some(index) = openings(text).nth(BRACKETS_MAX) {
         let message = format!("there are more than {BRACKETS_MAX} opening brackets");
         let found = problem(message, "keep only the keys of a sidecar in it");
         return Err(Box::new(at(place_of(text, index), found)));
     }
     // Each tag below would be written out with the text that the line gives it.
     let directive =
-        text.match_indices(TAG_DIRECTIVE).find(|&(index, _)| text[..index].chars().next_back().is_none_or(is_line_end));
+        text.match_indices(TAG_DIRECTIVE).find(|&(index, _)| text[..index].chars().next_back().is_none_or(ends_line));
     match directive {
         Some((index, _)) => {
             let found = problem("there is a %TAG line, and a sidecar has no use for tags", "remove the line");
@@ -177,9 +178,19 @@ fn bounded(text: &str) -> Result<(), Box<Problem>> {
     }
 }
 
-/// Whether YAML 1.1 ends a line with the character.
-fn is_line_end(c: char) -> bool {
-    matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+/// The byte indices of brackets and braces that may open something: of all but those that stand in a comment for certain. Where a
+/// quote stands in between, only parsing could tell what is a comment.
+fn openings(text: &str) -> impl Iterator<Item = usize> {
+    let (mut comment, mut previous) = (false, '\n');
+    text.char_indices().filter_map(move |(index, c)| {
+        comment = match c {
+            '#' => comment || previous == ' ' || previous == '\t' || ends_line(previous),
+            '\'' | '"' => false,
+            _ => comment && !ends_line(c),
+        };
+        previous = c;
+        (!comment && matches!(c, '[' | '{')).then_some(index)
+    })
 }
 
 /// Whether a character may stand in a YAML text (YAML 1.1, section 4.1.1).
