@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn only_complete_pairs_wait_for_a_pause_to_end() {
-        let reasons = || vec![waiting(b"a", WaitingReason::Turn), waiting(b"b", WaitingReason::Half)];
+        let reasons = || vec![waiting(b"a", WaitingReason::Turn), waiting(b"b", WaitingReason::Half { hint: None })];
         let labels = |view: View| view.waiting.iter().map(|one| one.reason).collect::<Vec<_>>();
         assert_eq!(labels(view(Vec::new(), reasons())), ["turn", "half"]);
         assert_eq!(labels(view(paused(), reasons())), ["paused", "half"]);
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn the_page_names_the_pause_and_limits_long_lists() {
         let many = (0..page::LISTED_MAX + 5).map(|n| waiting(format!("cat{n:03}").as_bytes(), WaitingReason::Turn));
-        let odd = waiting(b"caf\xe9", WaitingReason::Half);
+        let odd = waiting(b"caf\xe9", WaitingReason::Half { hint: None });
         let view = view(paused(), many.chain([odd]).collect());
         let page = page::page(&view, Path::new("/in"), Timestamp::UNIX_EPOCH);
         for part in ["PAUSED (account)", "no money", "pay", "and 5 more", "caf\\xE9", "not running"] {

@@ -119,7 +119,7 @@ impl Reason {
             Self::InvalidSidecar => "Mend what is listed under problems, then move the files back to the inbox.",
             Self::InvalidPicture => "Use a whole JPEG or PNG within the limits, then move the files back to the inbox.",
             Self::AmbiguousPair => {
-                "Name each sidecar after its picture with the picture's extension, such as cat.jpg.yaml, then move the files back to the inbox."
+                "Leave one sidecar for each picture, named after it with its extension, such as cat.jpg.yaml, and give names that look alike other names; then move the files back to the inbox."
             }
             Self::Orphan => "Put picture and sidecar of the same name into the inbox together.",
             Self::InDoubt => {

@@ -116,7 +116,7 @@ fn waiting(waiting: &[WaitingView], now: Timestamp) -> String {
 const MEANINGS: [(&str, &str); 8] = [
     ("unreadable", "the daemon may not read it, or could not"),
     ("unmovable", "its files cannot be moved out of their folder; let the daemon write there"),
-    ("ambiguous", "it cannot be told what belongs together; name a sidecar after its picture, such as cat.jpg.yaml"),
+    ("ambiguous", "it cannot be told what belongs together; leave one sidecar for each picture, such as cat.jpg.yaml"),
     ("half", "the picture or the sidecar of the same name is missing"),
     ("empty", "a file of it is empty; it may still be written"),
     ("settling", "it may still be written, or is about to be judged"),

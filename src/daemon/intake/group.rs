@@ -3,14 +3,15 @@
 //! A file gets a new [`Version`] whenever there is news of it, and a grouping is known by the versions of its files. So
 //! "has anything changed since?" is one comparison, and an answer about files that have changed since finds nothing to apply to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::order::Place;
 use super::verdict::{Bad, FileSeen, PairVerdict, ReadyPair, WaitingReason};
-use crate::job::name::told_apart;
+use crate::job::name::{folded, told_apart};
 use crate::job::picture::Picture;
 use crate::job::{FileName, Folder, PairName, Problem};
-use crate::spool::pairing::{self, Grouping};
+use crate::spool::pairing::{self, Grouping, Role};
 use crate::spool::settle::{Evidence, FileRest, Shape};
 
 /// The group of a name: its folder, and the name without its known extensions.
@@ -179,9 +180,8 @@ impl Counts {
 
 /// The groupings of a group's files.
 pub(super) fn members(files: &[File]) -> Vec<Members> {
-    let version = |name: &FileName| {
-        files.iter().find(|file| file.name == *name).map(|file| file.version).expect("the name came from these files")
-    };
+    let versions: BTreeMap<&FileName, Version> = files.iter().map(|file| (&file.name, file.version)).collect();
+    let version = |name: &FileName| versions.get(name).copied().expect("the name came from these files");
     pairing::pair(files.iter().map(|file| &file.name))
         .iter()
         .map(|grouping| match grouping {
@@ -264,10 +264,18 @@ pub(super) fn orphan_problem(members: &Members) -> Problem {
     Problem { message: message.to_owned(), proposal: Some(proposal.to_owned()), ..Problem::default() }
 }
 
+/// The problem of names of which two want the same partner.
 pub(super) fn ambiguity(names: &[&FileName]) -> Problem {
+    let looks: BTreeSet<_> = names.iter().map(|name| folded(name.as_bytes())).collect();
+    let pictures = names.iter().filter(|name| pairing::role(name) == Some(Role::Picture)).count();
+    let proposal = match (looks.len() < names.len(), pictures) {
+        (true, _) => "rename one of the two that look alike",
+        (false, 1) => "keep one of the sidecars",
+        (false, _) => "name each sidecar exactly after its picture, as in cat.jpg.yaml",
+    };
     Problem {
         message: format!("cannot tell which of these belong together: {}", told_apart(names).join(", ")),
-        proposal: Some("name each sidecar exactly after its picture, as in cat.jpg.yaml".to_owned()),
+        proposal: Some(proposal.to_owned()),
         ..Problem::default()
     }
 }

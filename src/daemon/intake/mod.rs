@@ -22,6 +22,7 @@ use crate::spool::scan::{Facts, Identity, Inbox, Rules, ScanError};
 use crate::spool::settle::Hint;
 use crate::spool::watch::{Hints, Watch};
 
+mod beside;
 mod effects;
 mod group;
 mod index;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::beside::Beside;
 use super::effects::Settings;
 use super::verdict::WaitingReason;
 use super::{IntakeError, Waiting};
@@ -23,9 +24,12 @@ pub fn survey(settings: &Settings) -> Result<Vec<Waiting>, IntakeError> {
     let inbox = Inbox::open(&settings.inbox)?;
     let now = Timestamp::now();
     let mut waiting = Vec::new();
-    let mut folder = Folder::root();
-    let mut groups = Groups::new();
+    let mut folder = Seen::default();
     inbox.scan(&Folder::root(), &rules, &mut |found| {
+        if found.folder != folder.folder {
+            let seen = std::mem::replace(&mut folder, Seen { folder: found.folder.clone(), ..Seen::default() });
+            seen.report(&inbox, settings, now, &mut waiting);
+        }
         let aside = |reason| Waiting {
             pair: PairName { folder: found.folder.clone(), stem: found.name.clone() },
             reason,
@@ -33,75 +37,80 @@ pub fn survey(settings: &Settings) -> Result<Vec<Waiting>, IntakeError> {
         };
         match found.sight {
             Sight::Member(identity) => {
-                if found.folder != folder {
-                    report(&inbox, settings, &folder, std::mem::take(&mut groups), now, &mut waiting);
-                    folder = found.folder;
-                }
-                groups
-                    .entry(pairing::group_key(&found.name).into_owned().into())
-                    .or_default()
-                    .push((found.name, identity));
+                let key = pairing::group_key(&found.name).into_owned().into();
+                folder.groups.entry(key).or_default().push((found.name, identity));
             }
-            Sight::Ignored(rule) => waiting.push(aside(WaitingReason::Ignored { rule })),
+            Sight::Ignored(rule) => {
+                folder.beside.ignores(&found.name, &rule);
+                waiting.push(aside(WaitingReason::Ignored { rule }));
+            }
             Sight::Unreadable(why) => waiting.push(aside(WaitingReason::Unreadable { why })),
         }
         true
     })?;
-    report(&inbox, settings, &folder, groups, now, &mut waiting);
+    folder.report(&inbox, settings, now, &mut waiting);
     waiting.sort_by(|a, b| a.pair.cmp(&b.pair));
     Ok(waiting)
 }
 
-/// The names of one folder by their group.
-type Groups = BTreeMap<Box<[u8]>, Vec<(FileName, Identity)>>;
+/// What was seen in one folder.
+#[derive(Default)]
+struct Seen {
+    folder: Folder,
+    /// Its names by their group.
+    groups: BTreeMap<Box<[u8]>, Vec<(FileName, Identity)>>,
+    beside: Beside,
+}
 
-fn report(
-    inbox: &Inbox,
-    settings: &Settings,
-    folder: &Folder,
-    groups: Groups,
-    now: Timestamp,
-    waiting: &mut Vec<Waiting>,
-) {
-    let rights = inbox.rights(folder);
-    for members in groups.values() {
-        for grouping in pairing::pair(members.iter().map(|(name, _)| name)) {
-            let names = grouping.members();
-            let files: Vec<&Identity> =
-                members.iter().filter(|(name, _)| names.contains(&name)).map(|(_, identity)| identity).collect();
-            let changed_ns = files.iter().map(|identity| identity.ctime_ns).max().unwrap_or(0);
-            let changed = Timestamp::from_nanosecond(changed_ns.into()).unwrap_or(now).min(now);
-            let fresh = now.duration_since(changed).unsigned_abs() < settings.watching.settle;
-            let empty = files.iter().any(|identity| identity.size == 0);
-            let unreadable = || names.iter().find_map(|name| rights.unreadable(name));
-            let unmovable = || names.iter().find_map(|name| rights.unmovable(name));
-            let hindrance = || {
-                let unreadable = unreadable().map(|why| WaitingReason::Unreadable { why });
-                unreadable.or_else(|| unmovable().map(|why| WaitingReason::Unmovable { why }))
-            };
-            let complete = || match hindrance() {
-                Some(reason) => reason,
-                None if empty => WaitingReason::Empty,
-                None if fresh => WaitingReason::Settling,
-                None => WaitingReason::Turn,
-            };
-            // Where what is left over goes to `error/` in the end, it matters whether it can.
-            let left_over = |reason| match settings.watching.orphan_after {
-                Some(_) => hindrance().unwrap_or(reason),
-                None => reason,
-            };
-            let reason = match &grouping {
-                Grouping::Pair { .. } => complete(),
-                Grouping::SidecarAlone { sidecar } => match rights.unreadable(sidecar) {
-                    // It may be a whole job, and nobody can tell.
-                    Some(why) => WaitingReason::Unreadable { why },
-                    None if names_address(inbox, settings, folder, sidecar) => complete(),
-                    None => left_over(WaitingReason::Half),
-                },
-                Grouping::PictureAlone { .. } => left_over(WaitingReason::Half),
-                Grouping::Ambiguous { .. } => left_over(WaitingReason::Ambiguous { candidates: told_apart(&names) }),
-            };
-            waiting.push(Waiting { pair: pairing::pair_name(folder, &grouping), reason, since: changed });
+impl Seen {
+    /// Tells what waits in the folder.
+    fn report(mut self, inbox: &Inbox, settings: &Settings, now: Timestamp, waiting: &mut Vec<Waiting>) {
+        let rights = inbox.rights(&self.folder);
+        let groupings: Vec<Vec<Grouping<'_>>> =
+            self.groups.values().map(|members| pairing::pair(members.iter().map(|(name, _)| name))).collect();
+        groupings.iter().flatten().for_each(|grouping| self.beside.has(grouping));
+        for (members, groupings) in self.groups.values().zip(groupings) {
+            for grouping in groupings {
+                let names = grouping.members();
+                let files: Vec<&Identity> =
+                    members.iter().filter(|(name, _)| names.contains(&name)).map(|(_, identity)| identity).collect();
+                let changed_ns = files.iter().map(|identity| identity.ctime_ns).max().unwrap_or(0);
+                let changed = Timestamp::from_nanosecond(changed_ns.into()).unwrap_or(now).min(now);
+                let fresh = now.duration_since(changed).unsigned_abs() < settings.watching.settle;
+                let empty = files.iter().any(|identity| identity.size == 0);
+                let unreadable = || names.iter().find_map(|name| rights.unreadable(name));
+                let unmovable = || names.iter().find_map(|name| rights.unmovable(name));
+                let hindrance = || {
+                    let unreadable = unreadable().map(|why| WaitingReason::Unreadable { why });
+                    unreadable.or_else(|| unmovable().map(|why| WaitingReason::Unmovable { why }))
+                };
+                let complete = || match hindrance() {
+                    Some(reason) => reason,
+                    None if empty => WaitingReason::Empty,
+                    None if fresh => WaitingReason::Settling,
+                    None => WaitingReason::Turn,
+                };
+                // Where what is left over goes to `error/` in the end, it matters whether it can.
+                let left_over = |reason| match settings.watching.orphan_after {
+                    Some(_) => hindrance().unwrap_or(reason),
+                    None => reason,
+                };
+                let half = || left_over(WaitingReason::Half { hint: self.beside.hint(&grouping) });
+                let reason = match &grouping {
+                    Grouping::Pair { .. } => complete(),
+                    Grouping::SidecarAlone { sidecar } => match rights.unreadable(sidecar) {
+                        // It may be a whole job, and nobody can tell.
+                        Some(why) => WaitingReason::Unreadable { why },
+                        None if names_address(inbox, settings, &self.folder, sidecar) => complete(),
+                        None => half(),
+                    },
+                    Grouping::PictureAlone { .. } => half(),
+                    Grouping::Ambiguous { .. } => {
+                        left_over(WaitingReason::Ambiguous { candidates: told_apart(&names) })
+                    }
+                };
+                waiting.push(Waiting { pair: pairing::pair_name(&self.folder, &grouping), reason, since: changed });
+            }
         }
     }
 }

@@ -97,7 +97,10 @@ pub enum WaitingReason {
     /// A file of it is empty.
     Empty,
     /// Half a pair.
-    Half,
+    Half {
+        /// What was perhaps meant for the other half, and why it will not do.
+        hint: Option<String>,
+    },
     /// It cannot be told what belongs together.
     Ambiguous {
         /// The names in question, as shown.
@@ -130,7 +133,7 @@ impl WaitingReason {
         match self {
             Self::Settling => "settling",
             Self::Empty => "empty",
-            Self::Half => "half",
+            Self::Half { .. } => "half",
             Self::Ambiguous { .. } => "ambiguous",
             Self::Unreadable { .. } => "unreadable",
             Self::Unmovable { .. } => "unmovable",
@@ -146,7 +149,8 @@ impl WaitingReason {
             Self::Ambiguous { candidates } => Some(candidates.join(", ")),
             Self::Unreadable { why } | Self::Unmovable { why } => Some(why.clone()),
             Self::Ignored { rule } => Some(rule.clone()),
-            Self::Settling | Self::Empty | Self::Half | Self::Turn | Self::Paused => None,
+            Self::Half { hint } => hint.clone(),
+            Self::Settling | Self::Empty | Self::Turn | Self::Paused => None,
         }
     }
 }

@@ -133,7 +133,8 @@ impl Index {
                     State::Settling { .. } | State::Judging { .. } | State::Unfinished { .. } => {
                         WaitingReason::Settling
                     }
-                    State::Half { .. } => WaitingReason::Half,
+                    // Only a look at the whole folder could give a hint.
+                    State::Half { .. } => WaitingReason::Half { hint: None },
                     State::Ambiguous { .. } => WaitingReason::Ambiguous { candidates: told_apart(&names) },
                     State::Stuck(reason) => reason.clone(),
                     State::Ready { .. } | State::Bad(_) => WaitingReason::Turn,
