@@ -223,11 +223,17 @@ fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
         match inbox.rename(name, dir, &own) {
             Ok(Renamed::Moved) => {}
             Ok(Renamed::Gone | Renamed::Taken | Renamed::OtherMount) => return Ok(Taken::NotAll),
-            // Only the first: the note could be written to `work/`, so it is the inbox that refuses.
-            Err(error) if place == 0 && error.trouble() == Trouble::Forbidden => {
-                let stat = rustix::fs::fstat(inbox.fd()).ok();
-                let folder = FileError { path: inbox.path().to_owned(), ..error };
-                return Ok(Taken::Refused(Refusal::Unmovable(why(&folder, stat, "wx"))));
+            // The note could be written to `work/`, so it is the inbox that refuses: the folder, or, once it has let one file go,
+            // the other file alone.
+            Err(error) if error.trouble() == Trouble::Forbidden => {
+                let refused = match place {
+                    0 => {
+                        let stat = rustix::fs::fstat(inbox.fd()).ok();
+                        why(&FileError { path: inbox.path().to_owned(), ..error }, stat, "wx")
+                    }
+                    _ => format!("{}: {}", inbox.path_of(name).display(), error.source),
+                };
+                return Ok(Taken::Refused(Refusal::Unmovable(refused)));
             }
             Err(error) => return Err(error),
         }

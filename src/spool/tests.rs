@@ -1,13 +1,14 @@
 //! The moving half over real folders: what a crash may leave is made by hand, then the same call goes on.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::claim::{Claim, Claimed, NOTE, PICTURE, SIDECAR};
+use super::claim::{Claim, Claimed, NOTE, PICTURE, Refusal, SIDECAR};
 use super::finish::Finished;
 use super::scan::Identity;
 use super::*;
@@ -34,6 +35,11 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Says past libtest's capture what this machine does not let a test play.
+pub(in crate::spool) fn not_played(what: &str) {
+    writeln!(std::io::stderr(), "NOT PLAYED: {what}").expect("standard error is open");
+}
+
 /// Five folders, the last three perhaps on another mount.
 struct Place {
     near: TempDir,
@@ -45,14 +51,19 @@ impl Place {
         Self { near: TempDir::new().expect("a temporary folder"), far: None }
     }
 
-    /// `None` where this machine has no second mount to write to.
+    /// `None` where this machine has no second mount to write to, which is said.
     fn over_mounts() -> Option<Self> {
-        let near = TempDir::new().ok()?;
-        let far = TempDir::new_in(FAR).ok()?;
-        fs::write(near.path().join("x"), "").ok()?;
-        let renamed = fs::rename(near.path().join("x"), far.path().join("x"));
-        let is_other = renamed.is_err_and(|error| error.kind() == std::io::ErrorKind::CrossesDevices);
-        is_other.then_some(Self { near, far: Some(far) })
+        let is_other = |near: &TempDir, far: &TempDir| {
+            fs::write(near.path().join("x"), "").ok()?;
+            let renamed = fs::rename(near.path().join("x"), far.path().join("x"));
+            renamed.is_err_and(|error| error.kind() == std::io::ErrorKind::CrossesDevices).then_some(())
+        };
+        let near = TempDir::new().expect("a temporary folder");
+        let far = TempDir::new_in(FAR).ok().filter(|far| is_other(&near, far).is_some());
+        if far.is_none() {
+            not_played("moves between mounts, for nothing but one mount can be written to");
+        }
+        far.map(|far| Self { near, far: Some(far) })
     }
 
     /// One near, and one over mounts if there can be one.
@@ -337,6 +348,30 @@ fn a_claim_takes_both_files_and_notes_where_they_were() {
     let (picture, sidecar) = spool.open_claimed(id(1)).unwrap();
     assert!(picture.is_some() && sidecar.is_some());
     assert_eq!(spool.jobs_in_work().unwrap(), [id(1)]);
+}
+
+#[test]
+fn a_file_that_may_not_be_moved_waits_with_its_partner() {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    for (file, says) in [("cat.jpg", "shoes: Operation not permitted"), ("cat.yaml", "cat.yaml: Operation not permitted")] {
+        let place = Place::new();
+        let spool = place.open();
+        let claim = drop_pair(&spool);
+        let path = spool.settings.inbox.join("shoes").join(file);
+        let protected = fs::File::open(&path).unwrap();
+        let before = ioctl_getflags(&protected).unwrap_or(IFlags::empty());
+        if ioctl_setflags(&protected, before | IFlags::IMMUTABLE).is_err() {
+            return not_played("a claim of a file protected by chattr");
+        }
+        let claimed = spool.claim(id(1), &claim);
+        ioctl_setflags(&protected, before).expect("what was set can be taken away");
+        let Ok(Claimed::Refused(Refusal::Unmovable(why))) = &claimed else { panic!("{file}: {claimed:?}") };
+        assert!(why.contains(says), "{file}: {why}");
+        for name in ["cat.jpg", "cat.yaml"] {
+            assert!(spool.settings.inbox.join("shoes").join(name).is_file(), "{file} is protected, and {name} is gone");
+        }
+        assert!(!place.settings().work.join(id(1).to_string()).exists(), "{file}: something is left in work");
+    }
 }
 
 #[test]
