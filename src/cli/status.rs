@@ -20,6 +20,7 @@ use crate::ledger::{self, OpenError, Reader};
 use crate::spool::Spool;
 
 mod page;
+mod rights;
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -148,7 +149,9 @@ impl View {
                 })?),
                 None => None,
             };
-        let (waiting, inbox_error) = match intake::survey(&intake::Settings::of(config)) {
+        let pid = remembered.as_ref().and_then(|said| said.snapshot.as_ref()).filter(|_| running).map(|said| said.pid);
+        let survey = || intake::survey(&intake::Settings::of(config));
+        let (waiting, inbox_error) = match rights::as_daemon(&config.folders.work, pid, survey) {
             Ok(waiting) => (waiting, None),
             Err(error) => (Vec::new(), Some(format!("{:#}", anyhow::Error::from(error)))),
         };

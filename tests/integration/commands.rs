@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use jimengd::simulator::{Settings, Simulator};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::rig::Rig;
 
 /// How long anything may take that is waited for.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -322,6 +325,32 @@ async fn status_tells_what_was_done_and_what_waits_while_the_daemon_is_down() {
         assert!(page.contains(part), "{part}: {page}");
     }
     simulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_asked_by_the_superuser_tells_what_the_daemon_may_do() {
+    let mut rig = Rig::plain();
+    rig.hand_over();
+    assert_eq!(rig.spawn(&["--once"]).code().await, 0, "the daemon makes its folders");
+    rig.drop_pair("cat", "a cat walks");
+    rig.drop_pair("dog", "a dog runs");
+    rig.give(&rig.inbox(""));
+    let closed = rig.inbox("cat.png");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    let asked = || output(program().args(["status", "--json", "--config"]).arg(rig.config_file()));
+    let why = |pair: &str, status: &Value| {
+        let waiting = status["waiting"].as_array().unwrap().iter().find(|one| one["pair"] == pair);
+        waiting.map(|one| (one["reason"].clone(), one["detail"].clone()))
+    };
+    // Fresh files count as still being written for a moment.
+    let status = until("nothing is fresh any more", || {
+        let status: Value = serde_json::from_slice(&asked().stdout).expect("status writes JSON");
+        (why("dog", &status)?.0 != "settling").then_some(status)
+    });
+    let (reason, detail) = why("cat", &status).expect("it waits");
+    assert_eq!(reason, "unreadable");
+    assert_eq!(detail, format!("permission denied: run chmod u+r {}", closed.display()));
+    assert_eq!(why("dog", &status).expect("it waits").0, "turn");
 }
 
 #[tokio::test(flavor = "multi_thread")]
