@@ -32,7 +32,7 @@ impl GroupKey {
 pub(super) type Version = u64;
 
 /// Which files, in which state, a grouping is made of.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Members {
     Pair { picture: Version, sidecar: Version },
     SidecarAlone { sidecar: Version },

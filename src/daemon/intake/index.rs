@@ -300,12 +300,13 @@ impl Index {
     /// Makes the groupings of one group anew; those that have not changed keep their state.
     fn regroup(&mut self, key: &Arc<GroupKey>, now: Instant) {
         let Some(mut group) = self.groups.remove(key) else { return };
-        let mut old = std::mem::take(&mut group.units);
+        let old = std::mem::take(&mut group.units).into_iter().map(|unit| (unit.members.clone(), unit));
+        let mut old: BTreeMap<Members, Unit> = old.collect();
         let mut units = Vec::new();
         for members in members(&group.files) {
-            let kept = old.iter().position(|unit| unit.members == members && !matches!(unit.state, State::Held));
-            match kept {
-                Some(at) => units.push(old.swap_remove(at)),
+            let is_kept = old.get(&members).is_some_and(|unit| !matches!(unit.state, State::Held));
+            match is_kept.then(|| old.remove(&members)).flatten() {
+                Some(unit) => units.push(unit),
                 None => {
                     let state = self.first_state(&group, &members, now);
                     let urgent = hot(&members, &group.files);
@@ -315,7 +316,7 @@ impl Index {
                 }
             }
         }
-        for unit in &old {
+        for unit in old.values() {
             self.leave(key, unit);
         }
         units.shrink_to_fit();

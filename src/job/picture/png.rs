@@ -175,7 +175,8 @@ impl Walk {
                 }
             }
             (b"IDAT", _) => self.pixels = true,
-            (b"eXIf", _) => self.orientation = Some(exif::orientation(kept)),
+            // The first one, as of those in a JPEG; there may be no second.
+            (b"eXIf", _) if self.orientation.is_none() => self.orientation = Some(exif::orientation(kept)),
             (b"IEND", _) => self.state = State::Done,
             (_, _) => {}
         }

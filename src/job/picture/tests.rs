@@ -151,6 +151,41 @@ fn orientations_five_to_eight_stand_on_their_side() {
 }
 
 #[test]
+fn an_orientation_is_found_wherever_the_block_has_it() {
+    const FAR: usize = 60_000;
+    let field =
+        |tag: u16, value: u16| [&tag.to_be_bytes()[..], &[0, 3, 0, 0, 0, 1], &value.to_be_bytes(), &[0; 2]].concat();
+    let directory =
+        [&4_u16.to_be_bytes()[..], &field(0x0100, 1), &field(0x0101, 2), &field(0x010F, 3), &field(0x0112, 6)];
+    let far = u32::try_from(FAR).expect("it fits");
+    let block = [b"MM\0*", &far.to_be_bytes()[..], &vec![7; FAR - 8], &directory.concat()].concat();
+    for bytes in [
+        jpeg(&[exif_segment(&block), frame(640, 480)]),
+        png(&[header(640, 480), chunk(b"eXIf", &block), chunk(b"IDAT", b"x")]),
+    ] {
+        assert!(matches!(walk(&bytes), Outcome::Whole(Picture { width: 480, height: 640, .. })), "{:?}", walk(&bytes));
+    }
+}
+
+#[test]
+fn the_first_exif_block_counts() {
+    let (first, second) = (tiff(true, 6), tiff(false, 1));
+    for bytes in [
+        jpeg(&[segment(0xE1, b"XMP"), exif_segment(&first), exif_segment(&second), frame(640, 480)]),
+        png(&[header(640, 480), chunk(b"eXIf", &first), chunk(b"eXIf", &second), chunk(b"IDAT", b"x")]),
+    ] {
+        assert!(matches!(walk(&bytes), Outcome::Whole(Picture { width: 480, height: 640, .. })), "{:?}", walk(&bytes));
+    }
+}
+
+#[test]
+fn the_largest_png_is_whole() {
+    const MOST: u32 = (1 << 31) - 1;
+    let outcome = walk(&png(&[header(MOST, MOST), chunk(b"IDAT", b"x")]));
+    assert!(matches!(outcome, Outcome::Whole(Picture { width: MOST, height: MOST, .. })), "{outcome:?}");
+}
+
+#[test]
 fn a_broken_exif_block_turns_nothing() {
     let block = tiff(true, 6);
     let mut far = block.clone();
@@ -178,6 +213,36 @@ fn a_thumbnail_does_not_end_the_picture() {
 }
 
 #[test]
+fn the_size_is_that_of_the_first_frame() {
+    for before in [segment(0xE1, &[1; 5]), segment(0xFE, &[1; 5])] {
+        let bytes = jpeg(&[before, frame(640, 480), frame(16, 16)]);
+        assert!(matches!(walk(&bytes), Outcome::Whole(Picture { width: 640, height: 480, .. })), "{:?}", walk(&bytes));
+    }
+}
+
+#[test]
+fn zeros_are_a_beginning_only_if_nothing_else_follows_in_any_piece() {
+    let start = [&[0xFF, 0xD8][..], &frame(9, 9)].concat();
+    for (behind, zeros) in [(&[0, 0, 0, 0, 0, 0][..], true), (&[0, 0, 0, 5, 0, 0], false), (&[0, 0, 0, 0, 0, 5], false)]
+    {
+        let bytes = [&start[..], behind].concat();
+        for cut in 1..behind.len() {
+            let outcome = walk_in(&bytes, [start.len() + cut, 1]);
+            assert_eq!(matches!(outcome, Outcome::Incomplete(_)), zeros, "{behind:?} cut at {cut}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn little_is_kept_of_what_is_no_picture() {
+    let mut walk = Walk::new();
+    for _ in 0..100 {
+        walk.push(&[b'x'; 300]);
+    }
+    assert!(matches!(&walk.stage, Stage::Foreign(head) if head.len() == HEAD_BYTES_MAX), "{:?}", walk.stage);
+}
+
+#[test]
 fn what_is_broken_is_named() {
     let pixels = || chunk(b"IDAT", b"pixels");
     let mut torn = png(&[header(640, 480), pixels()]);
@@ -190,8 +255,11 @@ fn what_is_broken_is_named() {
         (jpeg(&[frame(9, 9), b"garbage".to_vec()]), "the JPEG is damaged: byte 67 at 15 where a marker must be"),
         (jpeg(&[vec![0xFF, 0xD8]]), "the JPEG is damaged: a second start marker at byte 3, before the end marker"),
         (jpeg(&[vec![0xFF, 0xFE, 0, 1]]), "the JPEG is damaged: segment FFFE has the length 1"),
+        (jpeg(&[frame(9, 9), segment(0xDA, b"")]), "the JPEG is damaged: an empty scan header"),
+        (jpeg(&[segment(0xC2, b"")]), "the JPEG is damaged: an empty frame header"),
         (png(&[header(0, 480), pixels()]), "the PNG says that it is 0 pixels wide or high"),
         (png(&[header(1 << 31, 480), pixels()]), "the PNG is damaged: an impossible size of 2147483648 x 480 pixels"),
+        (png(&[header(480, 1 << 31), pixels()]), "the PNG is damaged: an impossible size of 480 x 2147483648 pixels"),
         (png(&[header(640, 480)]), "the PNG is damaged: it ends without pixels"),
         (png(&[pixels()]), "the PNG is damaged: it begins with chunk IDAT instead of IHDR"),
         (png(&[chunk(b"IHDR", b"short")]), "the PNG is damaged: a header of 5 bytes instead of 13"),
@@ -247,10 +315,15 @@ fn what_the_api_does_not_take_is_called_by_its_name() {
             assert_eq!(message(&outcome), format!("the file is {kind}; the API takes JPEG and PNG only"));
         }
     }
-    assert_eq!(
-        message(&walk(b"hello, \xFFworld")),
-        "the file is neither a JPEG nor a PNG; it begins with the bytes 68 65 6C 6C 6F 2C 20 FF"
-    );
+    let cases: [(&[u8], &str); 2] =
+        [(b"hello, \xFFworld", "68 65 6C 6C 6F 2C 20 FF"), (b"RIFF\x10\0\0\0WAVEfmt ", "52 49 46 46 10 00 00 00")];
+    for (bytes, shown) in cases {
+        let expected = format!("the file is neither a JPEG nor a PNG; it begins with the bytes {shown}");
+        assert_eq!(message(&walk(bytes)), expected);
+    }
+    // The last character of what is kept may be cut.
+    let text = format!("x{}", "é".repeat(HEAD_BYTES_MAX));
+    assert_eq!(message(&walk(text.as_bytes())), "the file is a text; the API takes JPEG and PNG only");
 }
 
 #[test]
@@ -309,6 +382,16 @@ fn every_broken_limit_is_named_with_numbers() {
     for (picture, expected) in cases {
         let found: Vec<String> = complaints(&picture, &LIMITS).iter().map(ToString::to_string).collect();
         assert_eq!(found, expected, "{picture:?}");
+    }
+    let sizes = [
+        (4_700_000, 4_749_999, "4749999 bytes, the API takes 4700000 bytes"),
+        (4_700_000, 4_750_001, "4.8 MB, the API takes 4.7 MB"),
+        (100_000, 900_000, "0.9 MB, the API takes 0.1 MB"),
+        (99_999, 900_000, "900000 bytes, the API takes 99999 bytes"),
+    ];
+    for (most, has, shown) in sizes {
+        let found = complaints(&picture(has, 640, 480), &Limits { bytes_max: Some(most), ..LIMITS });
+        assert!(found[0].message.starts_with(&format!("the file has {shown} at most")), "{}", found[0]);
     }
     let unlimited = Limits { bytes_max: None, side_max: None, short_side_min: None, ratio_max: None };
     assert_eq!(complaints(&picture(u64::MAX, u32::MAX, 1), &unlimited), []);

@@ -96,6 +96,23 @@ fn places_of_what_is_no_yaml_are_those_of_editors() {
 }
 
 #[test]
+fn the_parsers_lines_are_told_as_those_of_editors() {
+    let place = |line, column| Place { line, column };
+    let text = "a\u{85}b\r\nc\u{2028}\n";
+    for (mark, expected) in [
+        (place(1, 1), Some(place(1, 1))),
+        (place(2, 1), Some(place(1, 3))),
+        (place(3, 1), Some(place(2, 1))),
+        (place(4, 1), Some(place(2, 3))),
+        (place(5, 1), Some(place(3, 1))),
+        (place(5, 2), None),
+        (place(2, 9), None),
+    ] {
+        assert_eq!(place::place_of_mark(text, mark), expected, "{mark:?}");
+    }
+}
+
+#[test]
 fn brackets_count_wherever_they_may_open_something() {
     let many = "[{".repeat(20);
     let is_counted = |text: &str| match look(text.as_bytes(), true).read {
