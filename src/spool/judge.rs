@@ -17,8 +17,6 @@ use crate::job::{Problem, picture::Picture};
 
 /// Bytes of one read of the picture.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Zero bytes at the end of a file that look like room made in advance and not filled yet.
-const ZERO_TAIL_BYTES: usize = 16;
 
 /// Why there is no judgement.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +50,8 @@ pub struct SidecarFound {
     pub parses: bool,
     /// Whether it names the address of a picture and so is a job by itself.
     pub names_address: bool,
+    /// Whether it ends in zeros, as a file does whose size was set before its content came.
+    pub unfilled: bool,
     /// The hash of its bytes; of the first `sidecar::BYTES_MAX` + 1 where it is longer.
     pub sha256: Hash,
     /// Which file it was.
@@ -66,7 +66,7 @@ pub struct PictureFound {
     /// Every limit that it breaks.
     pub complaints: Vec<Problem>,
     /// Whether it ends in zeros, as a file does whose size was set before its content came.
-    pub zero_tail: bool,
+    pub unfilled: bool,
     /// Which file it was.
     pub identity: Identity,
 }
@@ -120,7 +120,7 @@ impl PictureFound {
         match &self.outcome {
             Outcome::Whole(_) => true,
             Outcome::Incomplete(_) => false,
-            Outcome::Invalid(_) => !self.zero_tail,
+            Outcome::Invalid(_) => !self.unfilled,
         }
     }
 
@@ -178,8 +178,8 @@ fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, Judge
     let limit = sidecar::BYTES_MAX as u64 + 1;
     file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|source| JudgeError::Io { file: FILE, source })?;
     unchanged(&file, identity, bytes.len() as u64, limit, FILE)?;
-    let sidecar::Found { read, parses, names_address } = sidecar::look(&bytes, has_picture);
-    Ok(SidecarFound { read, parses, names_address, sha256: Sha256::digest(&bytes).into(), identity })
+    let sidecar::Found { read, parses, names_address, unfilled } = sidecar::look(&bytes, has_picture);
+    Ok(SidecarFound { read, parses, names_address, unfilled, sha256: Sha256::digest(&bytes).into(), identity })
 }
 
 fn read_picture(mut file: File, limits: &Limits, mut hash: Option<&mut Sha256>) -> Result<PictureFound, JudgeError> {
@@ -188,7 +188,6 @@ fn read_picture(mut file: File, limits: &Limits, mut hash: Option<&mut Sha256>) 
     let mut walk = picture::Walk::new();
     let mut piece = vec![0; PIECE_BYTES];
     let mut length = 0_u64;
-    let mut zeros_at_end = 0_usize;
     loop {
         let count = match file.read(&mut piece) {
             Ok(0) => break,
@@ -202,21 +201,18 @@ fn read_picture(mut file: File, limits: &Limits, mut hash: Option<&mut Sha256>) 
             hash.update(bytes);
         }
         length += count as u64;
-        zeros_at_end = match bytes.iter().rev().position(|&byte| byte != 0) {
-            Some(zeros) => zeros,
-            None => zeros_at_end.saturating_add(count),
-        };
         if length > identity.size {
             return Err(JudgeError::Changed { file: FILE });
         }
     }
     unchanged(&file, identity, length, u64::MAX, FILE)?;
+    let unfilled = walk.is_unfilled();
     let outcome = walk.finish();
     let complaints = match &outcome {
         Outcome::Whole(picture) => picture::complaints(picture, limits),
         Outcome::Incomplete(_) | Outcome::Invalid(_) => Vec::new(),
     };
-    Ok(PictureFound { outcome, complaints, zero_tail: zeros_at_end >= ZERO_TAIL_BYTES, identity })
+    Ok(PictureFound { outcome, complaints, unfilled, identity })
 }
 
 fn identity_of(file: &File, which: &'static str) -> Result<Identity, JudgeError> {
@@ -264,7 +260,7 @@ mod tests {
         for (bytes, waits) in [(vec![0; 4096], true), (b"GIF89a, not for us".to_vec(), false)] {
             let judgement = judge(Some(file(&bytes)), file(b"prompt: cat"), &NO_LIMITS).expect("readable");
             let found = judgement.picture.expect("there is a picture");
-            assert_eq!(found.zero_tail, waits);
+            assert_eq!(found.unfilled, waits);
             assert_eq!(!found.whole(), waits, "{:?}", found.outcome);
         }
     }

@@ -70,7 +70,7 @@ pub enum Evidence {
 pub enum Shape {
     /// It does, or whether it does is not known yet.
     Whole,
-    /// A picture without its end.
+    /// It is a beginning: a picture without its end, or anything that ends in zeros.
     Unfinished,
     /// A sidecar that is no YAML.
     Unparsed,

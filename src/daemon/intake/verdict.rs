@@ -210,7 +210,11 @@ impl Finding {
                 Some(found) if !found.whole() => Shape::Unfinished,
                 Some(_) | None => Shape::Whole,
             },
-            sidecar: if judgement.sidecar.parses { Shape::Whole } else { Shape::Unparsed },
+            sidecar: match (judgement.sidecar.unfilled, judgement.sidecar.parses) {
+                (true, _) => Shape::Unfinished,
+                (false, true) => Shape::Whole,
+                (false, false) => Shape::Unparsed,
+            },
             bad,
         }
     }

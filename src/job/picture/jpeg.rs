@@ -190,7 +190,7 @@ impl Walk {
     }
 
     fn broken(&self, byte: u8, what: String) -> State {
-        State::Broken(Breach::new(self.offset, byte, what))
+        State::Broken(Breach::new(byte, what))
     }
 }
 

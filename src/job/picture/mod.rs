@@ -18,6 +18,9 @@ mod png;
 /// Bytes of the beginning that are kept to find out, and to name, what the file is.
 const HEAD_BYTES_MAX: usize = 512;
 
+/// Zero bytes at the end of a file that look like room made in advance and not filled yet.
+const ZERO_TAIL_BYTES: u64 = 16;
+
 /// Bytes of an EXIF block that are read at most: all that a JPEG's segment can hold.
 const EXIF_BYTES_MAX: usize = 64 * 1024;
 
@@ -81,6 +84,8 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Walk {
     bytes: u64,
+    /// Bytes up to the last one that is no zero.
+    filled: u64,
     stage: Stage,
 }
 
@@ -108,8 +113,8 @@ enum End {
     Whole { width: u32, height: u32 },
     /// The end marker was not there.
     Cut,
-    /// From the byte at this offset on there are only zeros.
-    Zeros(u64),
+    /// Where it breaks the format's rules, and from there on, there are only zeros.
+    Zeros,
     /// It breaks the format's rules; what is wrong, as a fragment.
     Broken(String),
 }
@@ -117,15 +122,14 @@ enum End {
 /// The first breach of a format's rules, and whether the file may merely not have been filled from there on.
 #[derive(Debug)]
 struct Breach {
-    at: u64,
     what: String,
     only_zeros: bool,
 }
 
 impl Breach {
-    /// A breach seen in `byte` at offset `at`.
-    fn new(at: u64, byte: u8, what: String) -> Self {
-        Self { at, what, only_zeros: byte == 0 }
+    /// A breach seen in `byte`.
+    fn new(byte: u8, what: String) -> Self {
+        Self { what, only_zeros: byte == 0 }
     }
 
     /// Takes the bytes behind the breach.
@@ -134,7 +138,7 @@ impl Breach {
     }
 
     fn end(self) -> End {
-        if self.only_zeros { End::Zeros(self.at) } else { End::Broken(self.what) }
+        if self.only_zeros { End::Zeros } else { End::Broken(self.what) }
     }
 }
 
@@ -146,6 +150,9 @@ impl Walk {
 
     /// Takes the next bytes of the file.
     pub fn push(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+            self.filled = self.bytes.saturating_add(last as u64 + 1);
+        }
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         match &mut self.stage {
             Stage::Head(head) => {
@@ -160,8 +167,14 @@ impl Walk {
         }
     }
 
+    /// Whether the file ends in zeros so far, as one does whose size was set before its content came.
+    pub fn is_unfilled(&self) -> bool {
+        self.bytes - self.filled >= ZERO_TAIL_BYTES
+    }
+
     /// Says what it was, at the end of the file.
     pub fn finish(self) -> Outcome {
+        let (bytes, filled, is_unfilled) = (self.bytes, self.filled, self.is_unfilled());
         let (kind, end) = match self.stage {
             Stage::Head(head) | Stage::Foreign(head) => return foreign::judge(&head),
             Stage::Jpeg(walk) => (Kind::Jpeg, walk.end()),
@@ -173,10 +186,13 @@ impl Walk {
                 format!("the {name} says that it is 0 pixels wide or high"),
                 "export the picture again as JPEG or PNG",
             )),
-            End::Whole { width, height } => Outcome::Whole(Picture { kind, bytes: self.bytes, width, height }),
-            End::Cut => incomplete(format!("the {name} stops after {} bytes, before its end marker", self.bytes)),
-            End::Zeros(at) => {
-                incomplete(format!("the {name} holds only zeros from byte {at} to its end at byte {}", self.bytes))
+            End::Whole { width, height } => Outcome::Whole(Picture { kind, bytes, width, height }),
+            End::Cut if is_unfilled => incomplete(format!(
+                "the {name} stops after {bytes} bytes, before its end marker, and holds only zeros from byte {filled} on"
+            )),
+            End::Cut => incomplete(format!("the {name} stops after {bytes} bytes, before its end marker")),
+            End::Zeros => {
+                incomplete(format!("the {name} holds only zeros from byte {filled} to its end at byte {bytes}"))
             }
             End::Broken(what) => Outcome::Invalid(problem(
                 format!("the {name} is damaged: {what}"),
@@ -216,6 +232,8 @@ impl Stage {
 pub fn complaints(picture: &Picture, limits: &Limits) -> Vec<Problem> {
     let Picture { kind: _, bytes, width, height } = *picture;
     let (long, short) = (width.max(height), width.min(height));
+    // As width and height: the longer side of this picture first where it stands first.
+    let sides = |long: u64, short: u64| if width >= height { (long, short) } else { (short, long) };
     let mut found = Vec::new();
     if let Some(max) = limits.bytes_max.filter(|&max| bytes > max) {
         let (has, most) = megabytes(bytes, max);
@@ -224,28 +242,42 @@ pub fn complaints(picture: &Picture, limits: &Limits) -> Vec<Problem> {
             "save it as a JPEG of lower quality, or scale it down",
         ));
     }
-    if let Some(max) = limits.side_max.filter(|&max| long > max) {
-        let scaled = |side: u32| (u64::from(side) * u64::from(max) / u64::from(long.max(1))).max(1);
-        found.push(problem(
-            format!("the picture is {width} x {height} pixels, the API takes {max} on the longer side at most (picture.max_side)"),
-            &format!("scale it down to {} x {}", scaled(width), scaled(height)),
-        ));
-    }
-    if let Some(min) = limits.short_side_min.filter(|&min| short < min) {
-        found.push(problem(
-            format!("the picture is {width} x {height} pixels, the API wants {min} on the shorter side at least (picture.min_short_side)"),
-            "take a larger picture, or scale this one up",
-        ));
-    }
     let ratio = f64::from(long) / f64::from(short.max(1));
-    if let Some(max) = limits.ratio_max.filter(|&max| ratio > max) {
+    let too_long = limits.ratio_max.filter(|&max| ratio > max);
+    let cropped = too_long.map(|max| (f64::from(short) * max) as u64);
+    if let (Some(max), Some(cropped)) = (too_long, cropped) {
+        let (width_left, height_left) = sides(cropped, short.into());
         found.push(problem(
             format!(
                 "the picture is {width} x {height} pixels, so its longer side is {} times the shorter one, \
                  the API takes {max} times at most (picture.max_ratio)",
                 ratio_shown(ratio, max)
             ),
-            "crop it",
+            &format!("crop it to {width_left} x {height_left} at most"),
+        ));
+    }
+    if let Some(max) = limits.side_max.filter(|&max| long > max) {
+        // Rounded up, so that the shape does not become longer than it is.
+        let scaled = (u64::from(short) * u64::from(max)).div_ceil(u64::from(long.max(1))).max(1);
+        let (width_left, height_left) = sides(max.into(), scaled);
+        let proposal = match (cropped, limits.short_side_min.filter(|&min| scaled < min.into())) {
+            (None, None) => format!("scale it down to {width_left} x {height_left}"),
+            (Some(cropped), _) if cropped <= max.into() => "crop it; then it fits".to_owned(),
+            (Some(_), _) | (None, Some(_)) => "crop its longer side, then scale it down".to_owned(),
+        };
+        found.push(problem(
+            format!("the picture is {width} x {height} pixels, the API takes {max} on the longer side at most (picture.max_side)"),
+            &proposal,
+        ));
+    }
+    if let Some(min) = limits.short_side_min.filter(|&min| short < min) {
+        let proposal = match too_long {
+            None => "take a larger picture, or scale this one up",
+            Some(_) => "take a larger picture, or scale this one up once it is cropped",
+        };
+        found.push(problem(
+            format!("the picture is {width} x {height} pixels, the API wants {min} on the shorter side at least (picture.min_short_side)"),
+            proposal,
         ));
     }
     found

@@ -183,7 +183,7 @@ impl Walk {
     }
 
     fn breach(&mut self, byte: u8, what: String) {
-        self.state = State::Broken(Breach::new(self.offset, byte, what));
+        self.state = State::Broken(Breach::new(byte, what));
     }
 }
 

@@ -363,19 +363,18 @@ fn every_broken_limit_is_named_with_numbers() {
             picture(9_000_000, 300, 6000),
             &[
                 "the file has 9.0 MB, the API takes 4.7 MB at most (picture.max_bytes); save it as a JPEG of lower quality, or scale it down",
-                "the picture is 300 x 6000 pixels, the API takes 4096 on the longer side at most (picture.max_side); scale it down to \
-                 204 x 4096",
-                "the picture is 300 x 6000 pixels, the API wants 320 on the shorter side at least (picture.min_short_side); take a larger \
-                 picture, or scale this one up",
                 "the picture is 300 x 6000 pixels, so its longer side is 20.0 times the shorter one, the API takes 3 \
-                 times at most (picture.max_ratio); crop it",
+                 times at most (picture.max_ratio); crop it to 300 x 900 at most",
+                "the picture is 300 x 6000 pixels, the API takes 4096 on the longer side at most (picture.max_side); crop it; then it fits",
+                "the picture is 300 x 6000 pixels, the API wants 320 on the shorter side at least (picture.min_short_side); take a larger \
+                 picture, or scale this one up once it is cropped",
             ],
         ),
         (
             picture(1, 1201, 400),
             &[
                 "the picture is 1201 x 400 pixels, so its longer side is 3.002 times the shorter one, the API takes 3 times \
-               at most (picture.max_ratio); crop it",
+               at most (picture.max_ratio); crop it to 1200 x 400 at most",
             ],
         ),
     ];
@@ -393,11 +392,38 @@ fn every_broken_limit_is_named_with_numbers() {
         let found = complaints(&picture(has, 640, 480), &Limits { bytes_max: Some(most), ..LIMITS });
         assert!(found[0].message.starts_with(&format!("the file has {shown} at most")), "{}", found[0]);
     }
+    let longer = [
+        (picture(1, 20_000, 2_000), "crop its longer side, then scale it down"),
+        (picture(1, 4097, 320), "crop it; then it fits"),
+    ];
+    for (picture, proposal) in longer {
+        let side = complaints(&picture, &LIMITS).into_iter().find(|problem| problem.message.contains("max_side"));
+        assert_eq!(side.and_then(|problem| problem.proposal).as_deref(), Some(proposal), "{picture:?}");
+    }
+    let flat = Limits { ratio_max: None, ..LIMITS };
+    assert_eq!(
+        complaints(&picture(1, 4500, 320), &flat)[0].proposal.as_deref(),
+        Some("crop its longer side, then scale it down")
+    );
     let unlimited = Limits { bytes_max: None, side_max: None, short_side_min: None, ratio_max: None };
     assert_eq!(complaints(&picture(u64::MAX, u32::MAX, 1), &unlimited), []);
 }
 
 proptest! {
+    #[test]
+    fn a_picture_of_the_size_that_is_proposed_is_taken(width in 1_u32..20_000, height in 1_u32..20_000) {
+        let picture = |width, height| Picture { kind: Kind::Png, bytes: 1, width, height };
+        for found in complaints(&picture(width, height), &LIMITS) {
+            let sizes = found.proposal.as_deref().and_then(|proposal| proposal.rsplit_once(" to "));
+            let Some((how, size)) = sizes else { continue };
+            let (width, height) = size.trim_end_matches(" at most").split_once(" x ").expect("two sides");
+            let left = complaints(&picture(width.parse().expect("a side"), height.parse().expect("a side")), &LIMITS);
+            // A crop is about the shape alone.
+            let is_mended = |problem: &Problem| how == "crop it" && !problem.message.contains("max_ratio");
+            prop_assert!(left.iter().all(is_mended), "{found}: {left:?}");
+        }
+    }
+
     #[test]
     fn the_cuts_between_pieces_do_not_matter(
         which in 0..FIXTURES.len(),

@@ -89,6 +89,8 @@ pub struct Found {
     pub parses: bool,
     /// Whether it names the address of a picture and so is a job by itself.
     pub names_address: bool,
+    /// Whether it ends in zeros, as a file does whose size was set before its content came.
+    pub unfilled: bool,
 }
 
 /// Looks at a sidecar's bytes. `has_picture` tells whether a picture file belongs to it, which decides about `image_urls`.
@@ -98,14 +100,15 @@ pub fn look(bytes: &[u8], has_picture: bool) -> Found {
             let urls =
                 text.entries.iter().find(|entry| entry.key == "image_urls").and_then(|entry| entry.value.as_ref());
             let names_address = !matches!(urls, None | Some(Value::Null | Value::List(0, _)));
-            Found { read: judge(&text, has_picture), parses: true, names_address }
+            Found { read: judge(&text, has_picture), parses: true, names_address, unfilled: false }
         }
         Err(unread) => {
             let (problem, parses) = match unread {
                 Unread::Unparsed(problem) => (problem, false),
                 Unread::Unfit(problem) => (problem, true),
             };
-            Found { read: Err(vec![*problem]), parses, names_address: false }
+            let unfilled = text::unfilled(bytes).is_some();
+            Found { read: Err(vec![*problem]), parses, names_address: false, unfilled }
         }
     }
 }
@@ -147,7 +150,8 @@ fn judge(text: &Text<'_>, has_picture: bool) -> Result<Sidecar, Vec<Problem>> {
         )),
         Read::Absent | Read::Good(_) | Read::Bad => {}
     }
-    if matches!(prompt, Read::Absent) {
+    let is_told = |problem: &Problem| problem.key.as_deref() == Some("prompt");
+    if matches!(prompt, Read::Absent) && !reading.problems.iter().any(is_told) {
         reading.problems.push(Problem {
             key: Some("prompt".to_owned()),
             ..problem("the prompt is missing", "add a line such as prompt: A dog runs along the beach")
@@ -199,12 +203,30 @@ impl Reading<'_> {
             Some(value) => match judge(value) {
                 Ok(value) => Read::Good(value),
                 Err(complaint) => {
+                    let complaint = match value {
+                        Value::Null => self.hidden(key).unwrap_or(complaint),
+                        Value::Bool(_)
+                        | Value::Integer(_)
+                        | Value::Float(_)
+                        | Value::Text(_)
+                        | Value::List(..)
+                        | Value::Mapping
+                        | Value::Tagged(_) => complaint,
+                    };
                     let part = if complaint.in_element { Part::Element } else { Part::Value };
                     self.complain(key, part, complaint);
                     Read::Bad
                 }
             },
         }
+    }
+
+    /// The complaint about a value that is there, but not for YAML.
+    fn hidden(&self, key: &str) -> Option<Complaint> {
+        let entry = self.text.entries.iter().find(|entry| entry.key == key)?;
+        let (sign, meaning) = syntax::hidden(self.text.line(entry.number)?)?;
+        let message = format!("the value begins with {sign}, which YAML takes for {meaning}");
+        Some(Complaint::new(message, "put the whole text in quotes"))
     }
 
     fn complain(&mut self, key: &str, part: Part, complaint: Complaint) {
@@ -223,7 +245,8 @@ impl Reading<'_> {
 fn strays(text: &Text<'_>) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
     for entry in text.entries.iter().filter(|entry| entry.value.is_none()) {
-        let found = Problem { key: Some(entry.key.clone()), ..stray(text, entry) };
+        let found = stray(text, entry);
+        let found = Problem { key: found.key.clone().or_else(|| Some(entry.key.clone())), ..found };
         problems.push(match text.place(entry.number, Part::Key) {
             Some(place) => at(place, found),
             None => found,
@@ -243,6 +266,9 @@ fn stray(text: &Text<'_>, entry: &Entry) -> Problem {
             None => "the key was there before".to_owned(),
         };
         return problem(message, "keep one of the two");
+    }
+    if let Some((key, _)) = syntax::without_colon(&entry.key) {
+        return syntax::colon_missing(key);
     }
     match values::nearest_key(&entry.key) {
         Some(key) => problem("there is no such key", &format!("write {key}")),

@@ -2,6 +2,7 @@
 
 use super::place::{Place, at, ends_line, lines_of, place_of, place_of_error, place_of_mark};
 use super::text::excerpt;
+use super::values::named_ratio;
 use super::{KEYS, Problem, problem};
 
 /// What the parser says (the beginning of it), what that means, and what to do.
@@ -51,12 +52,7 @@ const INDENT: &str = "begin every key at the start of its line, and put a text t
 pub(super) fn explain(text: &str, error: &serde_yaml::Error) -> Problem {
     let said = error.to_string();
     if said.contains("more than one document") {
-        let found =
-            problem("the file holds more than one YAML document", "remove every line ---, and all behind the first");
-        return match second_document(text) {
-            Some(place) => at(place, found),
-            None => found,
-        };
+        return behind_the_document(text);
     }
     let Some(place) = place_of_error(text, error) else {
         return in_words(&said);
@@ -75,13 +71,10 @@ pub(super) fn explain(text: &str, error: &serde_yaml::Error) -> Problem {
 /// The problem for a text that is YAML but only one value.
 pub(super) fn explain_scalar(text: &str, scalar: &str) -> Problem {
     let line = lines_of(text).find(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    if let Some(key) = line.and_then(without_colon) {
-        let found = problem("there is no colon behind the key", &format!("write {key}: with a space behind it"));
-        return Problem { key: Some(key.to_owned()), ..found };
-    }
-    match line.and_then(glued) {
-        Some(key) => space_missing(key),
-        None => problem(
+    match (line.and_then(without_colon), line.and_then(glued)) {
+        (Some((key, _)), _) => colon_missing(key),
+        (None, Some((key, value))) => space_missing(key, value),
+        (None, None) => problem(
             format!("the file holds only {:?}, and no key", excerpt(scalar)),
             "write prompt: and a space in front of it",
         ),
@@ -105,15 +98,47 @@ fn usual_mistake(text: &str, place: Place) -> Option<Problem> {
     let near = lines.iter().enumerate().skip(last.saturating_sub(3)).rev();
     let mut earlier = near.filter_map(|(number, line)| {
         let on_line = |column: usize| Place { line: number as u64 + 1, column: column as u64 };
-        if let Some(tab) = indent(line).find('\t') {
-            return Some(at(
-                on_line(tab + 1),
-                problem("a tab stands at the beginning of the line", "use spaces there"),
-            ));
-        }
-        glued(line).map(|key| at(on_line(key.len() + 2), space_missing(key)))
+        let (column, found) = in_line(line)?;
+        Some(at(on_line(column), found))
     });
     earlier.next().or_else(|| lines.get(last - 1).and_then(|line| in_this_line(&lines, line, place)))
+}
+
+/// A mistake that a line shows by itself, and its column, from 1.
+fn in_line(line: &str) -> Option<(usize, Problem)> {
+    let column_of = |part: &str| line[..line.len() - part.len()].chars().count() + 1;
+    if let Some(tab) = indent(line).find('\t') {
+        return Some((tab + 1, problem("a tab stands at the beginning of the line", "use spaces there")));
+    }
+    if let Some((key, value)) = glued(line) {
+        return Some((column_of(value), space_missing(key, value)));
+    }
+    if let Some((key, rest)) = without_colon(line) {
+        return Some((column_of(rest), colon_missing(key)));
+    }
+    let (key, value) = keyed(line)?;
+    let found = match (value.chars().next(), key) {
+        (Some(sign @ ('-' | '?')), _) if value[1..].starts_with([' ', '\t']) => {
+            let meaning = if sign == '-' { "a list" } else { "a key" };
+            problem(format!("a text begins with {sign} and a blank, which YAML takes for {meaning}"), QUOTE)
+        }
+        (Some(sign @ ('|' | '>')), _)
+            if value[1..].trim_start_matches(is_of_a_block).starts_with(char::is_alphanumeric) =>
+        {
+            problem(format!("a text begins with {sign}, which YAML takes for a block of the lines below"), QUOTE)
+        }
+        (Some(_), "aspect_ratio") if !value.contains('"') => {
+            let ratio = named_ratio(value.split(" #").next().unwrap_or(value))?;
+            problem("the ratio is written with blanks in it", &format!("write \"{ratio}\" in quotes"))
+        }
+        (Some(_) | None, _) => return None,
+    };
+    Some((column_of(value), Problem { key: Some(key.to_owned()), ..found }))
+}
+
+/// What may stand between the sign of a block and the end of its line.
+fn is_of_a_block(c: char) -> bool {
+    matches!(c, '+' | '-' | '0'..='9' | ' ' | '\t')
 }
 
 /// A mistake in the line where the parser stopped.
@@ -128,14 +153,18 @@ fn in_this_line(lines: &[&str], line: &str, place: Place) -> Option<Problem> {
         let column = indent(line).len() as u64 + 1;
         return Some(at(Place { column, ..place }, Problem { key: Some(key.to_owned()), ..found }));
     }
-    let before: String = line.chars().take(usize::try_from(place.column).ok()? - 1).collect();
-    before.trim_end().ends_with(['"', '\'', ']', '}']).then(|| {
-        let found = problem(
+    let (before, behind) = line.split_at(line.char_indices().nth(usize::try_from(place.column).ok()? - 1)?.0);
+    if !before.trim_end().ends_with(['"', '\'', ']', '}']) {
+        return None;
+    }
+    let found = match behind.trim() {
+        "," => problem("a comma stands behind the value", "remove the comma at the end of the line"),
+        _ => problem(
             "a text goes on behind its closing quote or bracket",
             "put the whole text into one pair of quotes, and close every quote that was opened above",
-        );
-        at(place, found)
-    })
+        ),
+    };
+    Some(at(place, found))
 }
 
 /// The blanks at the beginning of a line.
@@ -144,43 +173,98 @@ fn indent(line: &str) -> &str {
     &line[..blanks]
 }
 
+/// The key of a line such as `  seed: 42`, and its value.
+fn keyed(line: &str) -> Option<(&'static str, &str)> {
+    let line = &line[indent(line).len()..];
+    KEYS.into_iter().find_map(|key| {
+        let value = line.strip_prefix(key)?.strip_prefix(':')?;
+        (value.is_empty() || value.starts_with([' ', '\t'])).then_some((key, value.trim_start_matches([' ', '\t'])))
+    })
+}
+
 /// The key of a line such as `  seed: 42`.
 fn indented_key(line: &str) -> Option<&'static str> {
-    let line = &line[indent(line).len()..];
-    KEYS.into_iter().find(|key| {
-        let rest = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(':'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+    keyed(line).map(|(key, _)| key)
+}
+
+/// The key of a line such as `seed:42`, which YAML takes for a text, and what stands behind the colon.
+fn glued(line: &str) -> Option<(&'static str, &str)> {
+    KEYS.into_iter().find_map(|key| {
+        let value = line.strip_prefix(key)?.strip_prefix(':')?;
+        (!value.is_empty() && !value.starts_with([' ', '\t'])).then_some((key, value))
     })
 }
 
-/// The key of a line such as `seed:42`, which YAML takes for a text.
-fn glued(line: &str) -> Option<&'static str> {
-    KEYS.into_iter().find(|key| {
-        let rest = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(':'));
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(char::is_whitespace))
+/// The key of a line such as `seed = 42` or `seed 42`, or with the colon of another keyboard, and what stands behind the key.
+pub(super) fn without_colon(line: &str) -> Option<(&'static str, &str)> {
+    KEYS.into_iter().find_map(|key| {
+        let rest = line.strip_prefix(key)?;
+        let value = rest.trim_start();
+        let other_sign = value.starts_with(['=', ',', ';', '：', '∶']);
+        let no_sign = value.len() < rest.len() && !value.is_empty() && !value.contains(':');
+        (other_sign || no_sign).then_some((key, rest))
     })
 }
 
-/// The key of a line such as `seed = 42`, or with the colon of another keyboard.
-fn without_colon(line: &str) -> Option<&'static str> {
-    KEYS.into_iter().find(|key| {
-        let rest = line.strip_prefix(key).map(str::trim_start);
-        rest.is_some_and(|rest| rest.starts_with(['=', ',', ';', '：', '∶']))
-    })
+/// The sign that hides the value of a line such as `prompt: #hashtag` from YAML, and what YAML takes it for.
+pub(super) fn hidden(line: &str) -> Option<(char, &'static str)> {
+    let (_, value) = keyed(line)?;
+    match value.chars().next()? {
+        '#' => Some(('#', "the beginning of a comment")),
+        '&' => Some(('&', "a name for the value that follows")),
+        _ => None,
+    }
 }
 
-fn space_missing(key: &'static str) -> Problem {
-    let found = problem("there is no space behind the colon", &format!("write {key}: with a space behind it"));
+fn space_missing(key: &'static str, value: &str) -> Problem {
+    let found = match value.chars().next().filter(|c| c.is_whitespace()) {
+        Some(blank) => problem(
+            format!(
+                "the blank behind the colon is the character U+{:04X}, which YAML takes for text",
+                u32::from(blank)
+            ),
+            "write an ordinary space there",
+        ),
+        None => problem("there is no space behind the colon", &format!("write {key}: with a space behind it")),
+    };
     Problem { key: Some(key.to_owned()), ..found }
 }
 
-/// Where the second document begins: the line `---` with something in front of it.
+/// The problem of a line that [`without_colon`] found.
+pub(super) fn colon_missing(key: &'static str) -> Problem {
+    let found = problem("there is no colon behind the key", &format!("write {key}: with a space behind it"));
+    Problem { key: Some(key.to_owned()), ..found }
+}
+
+/// The problem of a text that goes on where for YAML it has ended.
+fn behind_the_document(text: &str) -> Problem {
+    if let Some(place) = second_document(text) {
+        let found = "the file holds more than one YAML document";
+        return at(place, problem(found, "remove every line --- or ..., and all behind the first"));
+    }
+    let is_content = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let mut lines = (1..).zip(lines_of(text)).filter(|(_, line)| is_content(line));
+    let first = lines.next().map_or("", |(_, line)| line);
+    let depth = indent(first).len();
+    match lines.find(|(_, line)| indent(line).len() < depth) {
+        Some((number, line)) => {
+            let message = format!("this line is indented by {}, the first one by {depth}", indent(line).len());
+            let found = problem(message, "begin every key at the start of its line");
+            at(Place { line: number, column: indent(line).len() as u64 + 1 }, found)
+        }
+        None => {
+            problem("something stands behind the closing bracket", "remove the brackets, or what stands behind them")
+        }
+    }
+}
+
+/// Where the second document begins: the line `---` or `...` with something in front of it.
 fn second_document(text: &str) -> Option<Place> {
     let mut index = 0;
     let mut content = false;
     for line in text.split_inclusive(ends_line) {
-        let marker =
-            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
+        let marker = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if marker && content {
             return Some(place_of(text, index));
         }

@@ -10,7 +10,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::place::{Part, Place, at, ends_line, place_of, place_of_part};
+use super::place::{Part, Place, at, ends_line, lines_of, place_of, place_of_part};
 use super::{BYTES_MAX, Problem, problem, syntax};
 
 /// Opening brackets and braces that a sidecar may have at most outside comments; the parser's time grows with their depth times
@@ -20,6 +20,12 @@ const BRACKETS_MAX: usize = 32;
 /// Bytes that are parsed once more to find the places of complaints. Enough for every place in a text of a few kilobytes, and
 /// for the first one in the largest.
 const PLACED_BYTES_MAX: usize = BYTES_MAX;
+
+/// Zero bytes at the end that are no text: more than the last character of a UTF-32 text has.
+const ZERO_TAIL_BYTES: usize = 4;
+
+/// What web pages begin with, in any case.
+const WEB_PAGES: [&str; 2] = ["<!doctype html", "<html"];
 
 /// What a line begins with that gives tags another meaning.
 const TAG_DIRECTIVE: &str = "%TAG";
@@ -93,6 +99,16 @@ impl<'a> Text<'a> {
     /// Reads the bytes; refuses what is no YAML mapping, or could not be read safely.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Unread> {
         let text = decode(bytes)?;
+        if WEB_PAGES
+            .iter()
+            .any(|start| text.trim_start().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start)))
+        {
+            let message = "the file is a web page (HTML), perhaps an error page";
+            return Err(Unread::unfit(problem(
+                message,
+                "put a sidecar in its place; at least a line such as: prompt: A dog",
+            )));
+        }
         bounded(text).map_err(Unread::Unfit)?;
         let root = RootSeed.deserialize(serde_yaml::Deserializer::from_str(text));
         let unfit = match root.map_err(|error| Unread::unparsed(syntax::explain(text, &error)))? {
@@ -106,6 +122,12 @@ impl<'a> Text<'a> {
             Root::Scalar(scalar) => syntax::explain_scalar(text, &scalar),
         };
         Err(Unread::unfit(unfit))
+    }
+
+    /// The line in which the key of the entry of this number stands.
+    pub(super) fn line(&self, entry: usize) -> Option<&'a str> {
+        let place = self.place(entry, Part::Key)?;
+        lines_of(self.text).nth(usize::try_from(place.line).ok()?.checked_sub(1)?)
     }
 
     /// Where the part of the entry of this number begins; `None` if it is not there, or the text is so large that looking for
@@ -132,6 +154,10 @@ fn decode(bytes: &[u8]) -> Result<&str, Unread> {
         let message = format!("the file has more than the {BYTES_MAX} bytes that a sidecar may have");
         return Err(Unread::unfit(problem(message, "keep only the keys of a sidecar in it")));
     }
+    if let Some(filled) = unfilled(bytes) {
+        let message = format!("the file holds only zeros from byte {filled} to its end at byte {}", bytes.len());
+        return Err(Unread::unparsed(problem(message, "copy the whole sidecar again")));
+    }
     const UTF_8: &str = "save it as UTF-8";
     if bytes.starts_with(b"\xFF\xFE\0\0") || bytes.starts_with(b"\0\0\xFE\xFF") {
         return Err(Unread::unparsed(problem("the file is UTF-32 text", UTF_8)));
@@ -157,6 +183,13 @@ fn decode(bytes: &[u8]) -> Result<&str, Unread> {
         }
         None => Ok(text),
     }
+}
+
+/// How many bytes are filled of a file that holds nothing but zeros behind them, as one does whose size was set before its content
+/// came; `None` for any other.
+pub(super) fn unfilled(bytes: &[u8]) -> Option<usize> {
+    let filled = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    (bytes.len() - filled >= ZERO_TAIL_BYTES).then_some(filled)
 }
 
 /// Refuses what would cost the parser much time or memory.

@@ -1,5 +1,8 @@
 //! Judges the value of each key, and proposes what was probably meant.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
 use super::text::{Value, excerpt};
 use super::{AspectRatio, KEYS, PROMPT_CHARS_MAX, WantedRatio, WantedSeed};
 
@@ -140,7 +143,7 @@ fn wrong_ratio(text: &str, value: &Value) -> Complaint {
         );
     }
     let message = format!("{} is no ratio that the API knows", value.shown());
-    let lower = text.to_lowercase();
+    let lower = plain(text);
     if lower == "auto" {
         return Complaint::new(message, "write auto");
     }
@@ -148,16 +151,29 @@ fn wrong_ratio(text: &str, value: &Value) -> Complaint {
         return Complaint::new(message, quoted(*ratio));
     }
     let sides = two_numbers(&lower).or(number.map(|ratio| (ratio, 1.0)));
-    match sides.filter(|(width, height)| *width > 0.0 && *height > 0.0) {
-        Some((width, height)) => {
-            let ratio = nearest(width / height);
-            let written = two_numbers(ratio.label()).is_some_and(|(w, h)| (w, h) == (width, height));
-            let proposal =
-                if written { quoted(ratio) } else { format!("the nearest is \"{ratio}\"; {}", all_ratios()) };
-            Complaint::new(message, proposal)
-        }
-        None => Complaint::new(message, all_ratios()),
-    }
+    let sides = sides.filter(|(width, height)| *width > 0.0 && *height > 0.0);
+    let proposal = match sides.and_then(|(width, height)| Some((nearest(width / height)?, (width, height)))) {
+        Some((ratio, sides)) if two_numbers(ratio.label()) == Some(sides) => quoted(ratio),
+        Some((ratio, _)) => format!("the nearest is \"{ratio}\"; {}", all_ratios()),
+        None => all_ratios(),
+    };
+    Complaint::new(message, proposal)
+}
+
+/// The ratio that a text names in a way that only people understand, as `16 : 9` or `１６：９`.
+pub(super) fn named_ratio(text: &str) -> Option<AspectRatio> {
+    let sides = two_numbers(&plain(text))?;
+    AspectRatio::ALL.into_iter().find(|ratio| two_numbers(ratio.label()) == Some(sides))
+}
+
+/// The text in small letters, without quotes of any kind, digits and signs as on an American keyboard.
+fn plain(text: &str) -> String {
+    let is_quote = |c: char| matches!(c, '"' | '\'' | '\u{2018}'..='\u{201F}' | '«' | '»' | '「' | '」');
+    let narrow = |c: char| match c {
+        '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
+        _ => c,
+    };
+    text.trim().trim_matches(is_quote).trim().chars().map(narrow).collect::<String>().to_lowercase()
 }
 
 fn all_ratios() -> String {
@@ -165,49 +181,45 @@ fn all_ratios() -> String {
     format!("write one of {}, or auto", labels.join(" "))
 }
 
-/// The two numbers in `16:9`, `16：9`, `16/9`, `16x9`, `16 by 9` and the like.
+/// The two numbers in `16:9`, `16/9`, `16x9`, `16 by 9` and the like.
 fn two_numbers(text: &str) -> Option<(f64, f64)> {
     let is_part = |c: char| c.is_ascii_digit() || c == '.';
     let first = text.find(|c| !is_part(c))?;
     let second = text.rfind(|c| !is_part(c)).map(|at| at + text[at..].chars().next().map_or(1, char::len_utf8))?;
     let between = text[first..second].trim();
-    let known = matches!(between, ":" | "：" | "∶" | "/" | "x" | "×" | "*" | "-" | "_" | "," | "by" | "to" | "");
+    let known = matches!(between, ":" | "∶" | "/" | "x" | "×" | "*" | "-" | "_" | "," | "by" | "to" | "");
     let (width, height) = (text[..first].parse().ok()?, text[second..].parse().ok()?);
     known.then_some((width, height))
 }
 
-/// The ratio nearest to width over height.
-fn nearest(ratio: f64) -> AspectRatio {
+/// The ratio nearest to width over height; `None` for a number that was never meant as a shape.
+fn nearest(ratio: f64) -> Option<AspectRatio> {
     const HEIGHT: u32 = 10_000;
-    // A cast of a float stops at the integer's ends, which are far beyond the widest ratio.
-    AspectRatio::nearest((ratio * f64::from(HEIGHT)) as u32, HEIGHT)
+    // A little wider than the widest ratio, and a little narrower than the narrowest.
+    const SHAPES: RangeInclusive<f64> = 0.3..=3.5;
+    // The cast keeps all but the fraction.
+    SHAPES.contains(&ratio).then(|| AspectRatio::nearest((ratio * f64::from(HEIGHT)) as u32, HEIGHT))
 }
 
 /// -1 or 0 to 4294967295.
 pub(super) fn seed(value: &Value) -> Result<WantedSeed, Complaint> {
     const ALLOWED: &str =
         "write a whole number from 0 to 4294967295, or -1 for the API's own choice, or remove the line";
-    match integer(value, ALLOWED)? {
-        -1 => Ok(WantedSeed::Api),
-        number => match u32::try_from(number) {
-            Ok(seed) => Ok(WantedSeed::Fixed(seed)),
-            Err(_) => Err(Complaint::new(format!("{} is out of range", value.shown()), ALLOWED)),
-        },
-    }
+    let number = integer(value, -1..=u32::MAX.into(), ALLOWED)?;
+    Ok(u32::try_from(number).map_or(WantedSeed::Api, WantedSeed::Fixed))
 }
 
 /// Any `i64`.
 pub(super) fn priority(value: &Value) -> Result<i64, Complaint> {
     const ALLOWED: &str = "write a whole number such as 0 or 10, or remove the line";
-    let number = integer(value, ALLOWED)?;
-    i64::try_from(number).map_err(|_| Complaint::new(format!("{} is out of range", value.shown()), ALLOWED))
+    integer(value, i64::MIN..=i64::MAX, ALLOWED)
 }
 
-/// A whole number, also one in quotes.
-fn integer(value: &Value, allowed: &str) -> Result<i128, Complaint> {
+/// A whole number of the range, also one in quotes.
+fn integer(value: &Value, range: RangeInclusive<i64>, allowed: &str) -> Result<i64, Complaint> {
     let no_number = || Complaint::new(format!("{} is not a whole number", value.shown()), allowed);
-    match value {
-        Value::Integer(number) => Ok(*number),
+    let number = match value {
+        Value::Integer(number) => *number,
         Value::Text(text) => {
             let text = text.trim();
             let digits = text.strip_prefix('-').unwrap_or(text);
@@ -221,18 +233,29 @@ fn integer(value: &Value, allowed: &str) -> Result<i128, Complaint> {
                 ));
             }
             // More digits than that are over every range.
-            Ok(text.parse().unwrap_or(i128::MAX))
+            text.parse().unwrap_or(i128::MAX)
         }
-        Value::Null => Err(Complaint::new("the value is empty", allowed)),
+        Value::Null => return Err(Complaint::new("the value is empty", allowed)),
         Value::Float(number) if number.abs() >= WHOLE_FROM => {
-            Err(Complaint::new("the number is out of range", allowed))
+            return Err(Complaint::new("the number is out of range", allowed));
         }
-        Value::Float(number) if number.fract() == 0.0 => Err(Complaint::new(
-            format!("{} is written with a decimal point or an exponent", value.shown()),
-            format!("write it in digits alone: {number}"),
-        )),
-        Value::Bool(_) | Value::Float(_) | Value::List(..) | Value::Mapping | Value::Tagged(_) => Err(no_number()),
-    }
+        // A cast of a float stops at the integer's ends, and this one is far from them.
+        Value::Float(number) if number.fract() == 0.0 && is_in(&range, *number as i128).is_some() => {
+            return Err(Complaint::new(
+                format!("{} is written with a decimal point or an exponent", value.shown()),
+                format!("write it in digits alone: {number}"),
+            ));
+        }
+        Value::Float(number) if number.fract() == 0.0 => *number as i128,
+        Value::Bool(_) | Value::Float(_) | Value::List(..) | Value::Mapping | Value::Tagged(_) => {
+            return Err(no_number());
+        }
+    };
+    is_in(&range, number).ok_or_else(|| Complaint::new(format!("{} is out of range", value.shown()), allowed))
+}
+
+fn is_in(range: &RangeInclusive<i64>, number: i128) -> Option<i64> {
+    i64::try_from(number).ok().filter(|number| range.contains(number))
 }
 
 /// No address, or one.
@@ -254,6 +277,9 @@ pub(super) fn image_url(value: &Value) -> Result<Option<String>, Complaint> {
         }
     };
     let judged = match first.as_ref() {
+        Value::Text(text) if text.trim().is_empty() => {
+            Err(Complaint::new("the address is empty", "write one http or https address, or [] for none"))
+        }
         Value::Text(text) => url(text.trim()),
         other @ (Value::Null
         | Value::Bool(_)
@@ -304,12 +330,23 @@ fn url(text: &str) -> Result<String, Complaint> {
         None => (authority, None),
     };
     let odd = |c: char| matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '%');
-    if host.trim_matches(['.', '[', ']']).is_empty() || host.contains(odd) {
+    if host.trim_matches(['.', '[', ']']).is_empty() || host.contains(odd) || !is_host(host) {
         return bad("the address names no host", "write the whole address, such as https://example.com/cat.jpg");
     }
     match port.map(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|n| n > 0)) {
         Some(false) => bad("the address has an impossible port", "write a number from 1 to 65535, or none"),
         Some(true) | None => Ok(format!("{scheme}://{rest}")),
+    }
+}
+
+/// Whether what claims to be a number of the network, in brackets or of digits and dots alone, is one.
+fn is_host(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or(host);
+    match host.strip_prefix('[') {
+        Some(number) => number.strip_suffix(']').is_some_and(|number| number.parse::<Ipv6Addr>().is_ok()),
+        // No top-level domain is made of digits.
+        None if last.bytes().all(|b| b.is_ascii_digit()) => host.parse::<Ipv4Addr>().is_ok(),
+        None => !host.contains(['[', ']']),
     }
 }
 
