@@ -364,9 +364,11 @@ impl Good {
             (None, Some(url)) => format!("the picture at {}", shown(url.as_bytes())),
             (None, None) => "no picture".to_owned(),
         };
+        // To be read: a # may have cut it, and bytes of another encoding may be characters by chance.
+        let prompt = shown(self.prompt.replace(['\n', '\t'], " ").as_bytes());
         let characters = self.prompt_characters;
         format!(
-            "ok       {}\n         prompt of {characters} of {PROMPT_CHARS_MAX} characters, {}{auto}, {seed}; {picture}\n",
+            "ok       {}\n         \"{prompt}\"\n         {characters} of {PROMPT_CHARS_MAX} characters, {}{auto}, {seed}; {picture}\n",
             self.files.join(" + "),
             self.aspect_ratio
         )

@@ -109,7 +109,11 @@ fn built_in(name: &FileName) -> Option<&'static str> {
     if let Some(rule) = NAMES.into_iter().find(|known| bytes.eq_ignore_ascii_case(known.as_bytes())) {
         return Some(rule);
     }
-    bytes.windows(14).any(|part| part == b".sync-conflict").then_some("*.sync-conflict*")
+    // Of Syncthing; of Dropbox and Nextcloud, in English.
+    const CONFLICTS: [(&str, &str); 2] =
+        [(".sync-conflict", "*.sync-conflict*"), ("conflicted copy", "*conflicted copy*")];
+    let holds = |word: &str| bytes.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    CONFLICTS.into_iter().find(|(word, _)| holds(word)).map(|(_, rule)| rule)
 }
 
 #[cfg(test)]
@@ -136,6 +140,9 @@ mod tests {
             ("thumbs.DB", Some("Thumbs.db")),
             ("@eaDir", Some("@eaDir")),
             ("cat.sync-conflict-20261122-070000-ABCDEFG.jpg", Some("*.sync-conflict*")),
+            ("cat (conflicted copy 2026-11-22 070000).jpg", Some("*conflicted copy*")),
+            ("cat (Bob's Conflicted Copy).yaml", Some("*conflicted copy*")),
+            ("cat (2).jpg", None),
             ("#123456", Some("#INODE")),
             ("#1 cat.jpg", None),
             ("draft-cat.jpg", Some("draft-*")),
