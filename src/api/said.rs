@@ -11,13 +11,19 @@ use super::wire::{Answer, Body};
 use super::words::Mask;
 use super::{Refusal, VendorError};
 use crate::job::TaskId;
-use crate::job::business_code::BusinessCode;
+use crate::job::business_code::{self, BusinessCode};
 
 /// The numbers that are business codes, by the vendor's tables; `0`, `200` or `401` in `code` is some other server's dialect.
 const BUSINESS_CODES: std::ops::RangeInclusive<u32> = 10_000..=99_999;
 
-/// The numbers that are believed when a text merely mentions them.
+/// The numbers that are believed when a text quotes them.
 const QUOTED_CODES: std::ops::RangeInclusive<u32> = 50_200..=50_599;
+
+/// Bytes of a text in which a quoted code is looked for.
+const QUOTED_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes beside a number that are looked at for the word `code` and the vendor's own words; more than the longest of these.
+const NEAR_BYTES_MAX: usize = 100;
 
 /// Digits of every business code.
 const CODE_DIGITS: usize = 5;
@@ -232,28 +238,46 @@ fn read_code(value: &Value, message: &str) -> Option<Code> {
     }
 }
 
-/// The business code that a text quotes: one after the word `code` first, else any number that can be nothing else.
+/// The business code that a text quotes: a number right behind the word `code`, or right beside the vendor's own words for it. A
+/// bare number says nothing: five digits are also a port, a duration, a size.
 fn quoted_code(text: &str) -> Option<BusinessCode> {
-    let mut mentioned = None;
+    let text = beginning(text, QUOTED_BYTES_MAX);
+    let mut explained = None;
     let mut end = 0;
     while let Some(start) = text[end..].find(|c: char| c.is_ascii_digit()).map(|at| end + at) {
         end = text[start..].find(|c: char| !c.is_ascii_digit()).map_or(text.len(), |at| start + at);
         let (before, after) = (&text[..start], &text[end..]);
         let alone = !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
-        let number = match alone && end - start == CODE_DIGITS {
-            true => text[start..end].parse().ok().map(BusinessCode),
-            false => None,
-        };
-        let Some(number) = number else { continue };
-        let named = before.trim_end_matches(|c: char| !c.is_alphanumeric()).to_ascii_lowercase().ends_with("code");
-        if named && (number == BusinessCode::SUCCESS || QUOTED_CODES.contains(&number.0)) {
+        if !alone || end - start != CODE_DIGITS {
+            continue;
+        }
+        let Ok(number) = text[start..end].parse().map(BusinessCode) else { continue };
+        let is_sign = |c: char| !c.is_alphanumeric();
+        let near = ending(before, NEAR_BYTES_MAX).trim_end_matches(is_sign).to_lowercase();
+        let is_known = number == BusinessCode::SUCCESS || QUOTED_CODES.contains(&number.0);
+        if is_known && near.ends_with("code") {
             return Some(number);
         }
-        if QUOTED_CODES.contains(&number.0) {
-            mentioned = mentioned.or(Some(number));
+        let next = beginning(after, NEAR_BYTES_MAX).trim_start_matches(is_sign).to_lowercase();
+        let words = business_code::entry(number).message.map(str::to_lowercase);
+        if words.is_some_and(|words| next.starts_with(&words) || near.ends_with(&words)) {
+            explained = explained.or(Some(number));
         }
     }
-    mentioned
+    explained
+}
+
+/// At most that many bytes of the beginning, to the end of a character.
+fn beginning(text: &str, bytes_max: usize) -> &str {
+    let cut = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    &text[..cut]
+}
+
+/// At most that many bytes of the end, from the beginning of a character.
+fn ending(text: &str, bytes_max: usize) -> &str {
+    let from = text.len().saturating_sub(bytes_max);
+    let cut = (from..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+    &text[cut..]
 }
 
 /// A task id as text or as an exact integer. A float has lost digits already.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::said::{Code, Kind, Said};
 use super::words::Mask;
-use super::{PollAnswer, SubmitAnswer};
+use super::{PollAnswer, Refusal, SubmitAnswer};
 use crate::job::VideoLink;
 use crate::job::business_code::BusinessCode;
 
@@ -85,7 +85,12 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
             refusal.message = "the API accepted the request, but its answer holds no readable task id".to_owned();
             return unknown(refusal);
         }
-        (Some(Code::Business(code)), _) => return SubmitAnswer::Business(said.vendor_error(*code)),
+        // No refusal comes with a task: this answer contradicts itself.
+        (Some(Code::Business(code)), Some(task_id)) => {
+            let message = format!("the API answered with the code {code} and yet with the task {task_id}");
+            return unknown(Refusal { message, ..said.refusal("") });
+        }
+        (Some(Code::Business(code)), None) => return SubmitAnswer::Business(said.vendor_error(*code)),
         // Somebody between us and the vendor failed after the vendor had said yes.
         (Some(Code::Word { quoted: Some(BusinessCode::SUCCESS), .. }), _) => {
             return unknown(said.refusal("an error that quotes a success"));
@@ -335,9 +340,22 @@ mod tests {
             ),
             (
                 &[500],
-                r#"{"code":"fail","message":"upstream said 50511 (request id: 2025010112345)"}"#,
+                r#"{"code":"fail","message":"upstream said 50511: Post Img Risk Not Pass (request id: 2025010112345)"}"#,
                 "business 50511",
             ),
+            (&[500], r#"{"code":"fail","message":"Text Risk Not Pass (50412)"}"#, "business 50412"),
+            (&[500], r#"{"code":"fail","message":"error code = 50430"}"#, "business 50430"),
+            // A number alone may be anything.
+            (&[500], r#"{"code":"fail","message":"upstream said 50511 (request id: 2025010112345)"}"#, "in doubt"),
+            (
+                &[500],
+                r#"{"code":"do_request_failed","message":"read tcp 172.17.0.3:50516->14.0.0.1:443: read: connection reset by peer"}"#,
+                "in doubt",
+            ),
+            (&[500], r#"{"code":"fail","message":"timeout: took 50500 ms, an internal error"}"#, "in doubt"),
+            // A refusal that names a task contradicts itself.
+            (&[200, 400], r#"{"code":50500,"message":"Internal Error","data":{"task_id":"7"}}"#, "in doubt"),
+            (&[200], r#"{"code":20000,"message":"success","data":{"task_id":"7"}}"#, "in doubt"),
             (&[400, 500], r#"{"code":"fail","message":"got {\"code\":10000,\"data\":{}}"}"#, "in doubt"),
             (&[400], r#"{"code":"invalid_request","message":"took 12345 ms"}"#, "refused"),
             (&[500], r#"{"code":"fail","message":"no channel"}"#, "in doubt"),
