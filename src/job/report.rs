@@ -4,7 +4,7 @@
 //! that readers of YAML 1.1 find the same values in them as readers of YAML 1.2.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_yaml::Value;
 
 use super::name::shown;
@@ -13,6 +13,12 @@ use super::{Failure, JobId, Problem, Task};
 
 /// Bytes of a document that are worth reading back.
 pub const BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of one value that is read back: a name of 255 bytes, each of them escaped, and more.
+const VALUE_BYTES_MAX: usize = 4 * 1024;
+
+/// Names that are read back: those of a pair, and more.
+const FILES_MAX: usize = 8;
 
 /// Characters of a message that are worth telling; a gateway's error page may be long.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -146,15 +152,17 @@ pub struct Owner {
     pub files: Vec<String>,
 }
 
-/// Reads back whose a report or receipt is; `None` if `text` is neither.
+/// Reads back whose a report or receipt is; `None` if `text` is neither. Anybody may leave a file under such a name, so only the few
+/// lines that matter are taken for YAML, as they are written here: a value is on one line, which is not long.
 pub fn owner(text: &str) -> Option<Owner> {
-    #[derive(Deserialize)]
-    struct Read {
-        job: String,
-        files: Vec<String>,
-    }
-    let read: Read = serde_yaml::from_str(text).ok()?;
-    Some(Owner { job: JobId::parse(&read.job)?, files: read.files })
+    let value = |line: &str| -> Option<String> {
+        (line.len() <= VALUE_BYTES_MAX).then(|| serde_yaml::from_str(line).ok()).flatten()
+    };
+    let job = text.lines().find_map(|line| line.strip_prefix("job: "))?;
+    let mut lines = text.lines().skip_while(|line| *line != "files:").skip(1);
+    let files = std::iter::from_fn(|| lines.next()?.strip_prefix("- ")).take(FILES_MAX).map(value);
+    let files = files.collect::<Option<Vec<String>>>().filter(|files| !files.is_empty())?;
+    Some(Owner { job: JobId::parse(&value(job)?)?, files })
 }
 
 fn clipped(message: &str) -> &str {

@@ -202,8 +202,27 @@ fn documents_tell_whose_they_are() {
     let text = report(&job(), &failure(Reason::Poison), 2, at("2026-11-22T07:00:00Z"));
     assert_eq!(owner(&text), Some(owned));
     assert_eq!(owner(&a_receipt(&job(), &video())).map(|owner| owner.job), Some(job().id));
-    for text in ["", "prompt: a cat", "job: none\nfiles: []", "job: [", "files: [a]\njob: 7"] {
+    let job_line = format!("job: {}\n", job().id);
+    for text in ["", "prompt: a cat", "job: none\nfiles:\n- a", "job: [", "files:\n- a\njob: 7", &job_line] {
         assert_eq!(owner(text), None, "{text}");
+    }
+    let deep = "[".repeat(200_000);
+    for text in [deep.clone(), format!("job: {deep}\nfiles:\n- a\n"), format!("{job_line}files:\n- {deep}\n")] {
+        assert_eq!(owner(&text), None);
+    }
+}
+
+#[test]
+fn names_are_read_back_as_they_are_shown() {
+    let names: [&[u8]; 8] =
+        [b"a'b\"c.jpg", b"- [x]: {y} #z.jpg", b"caf\xe9\n.jpg", b"no", b"16:9", b" \t.jpg", &[b'['; 255], &[0xFF; 255]];
+    for bytes in names {
+        let mut job = job();
+        job.input.picture = Some(InputFile { name: name(bytes), bytes: 1, sha256: String::new() });
+        let text = report(&job, &failure(Reason::Orphan), 1, at("2026-11-22T07:00:00Z"));
+        let files = owner(&text).unwrap_or_else(|| panic!("{text}")).files;
+        let shown = job.names(1).picture.expect("it has a picture").to_string();
+        assert!(files.contains(&shown), "{files:?} does not hold {shown}");
     }
 }
 
