@@ -204,8 +204,9 @@ impl Reading<'_> {
                 Ok(value) => Read::Good(value),
                 Err(complaint) => {
                     let complaint = match value {
-                        Value::Null => self.hidden(key).unwrap_or(complaint),
-                        Value::Bool(_)
+                        Value::Null if key == "prompt" => self.hidden(key).unwrap_or(complaint),
+                        Value::Null
+                        | Value::Bool(_)
                         | Value::Integer(_)
                         | Value::Float(_)
                         | Value::Text(_)
@@ -221,12 +222,15 @@ impl Reading<'_> {
         }
     }
 
-    /// The complaint about a value that is there, but not for YAML.
+    /// The complaint about a text that is there, but not for YAML.
     fn hidden(&self, key: &str) -> Option<Complaint> {
         let entry = self.text.entries.iter().find(|entry| entry.key == key)?;
         let (sign, meaning) = syntax::hidden(self.text.line(entry.number)?)?;
-        let message = format!("the value begins with {sign}, which YAML takes for {meaning}");
-        Some(Complaint::new(message, "put the whole text in quotes"))
+        let message = format!("the prompt is empty: {sign} begins {meaning}");
+        Some(Complaint::new(
+            message,
+            "write what the video should show; a text that begins with such a sign must stand in quotes",
+        ))
     }
 
     fn complain(&mut self, key: &str, part: Part, complaint: Complaint) {

@@ -206,12 +206,12 @@ pub(super) fn without_colon(line: &str) -> Option<(&'static str, &str)> {
     })
 }
 
-/// The sign that hides the value of a line such as `prompt: #hashtag` from YAML, and what YAML takes it for.
+/// The sign that hides the value of a line such as `prompt: #hashtag` from YAML, and what it begins there.
 pub(super) fn hidden(line: &str) -> Option<(char, &'static str)> {
     let (_, value) = keyed(line)?;
     match value.chars().next()? {
-        '#' => Some(('#', "the beginning of a comment")),
-        '&' => Some(('&', "a name for the value that follows")),
+        '#' => Some(('#', "a comment")),
+        '&' => Some(('&', "the name of a value")),
         _ => None,
     }
 }

@@ -138,10 +138,19 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The text as it is shown in a complaint: one line, not too long.
+/// The text as it is shown in a complaint: one line, not too long. What follows the path of an address may be a signature that
+/// opens it to whoever reads the complaint, and what stands before its host a password.
 pub(super) fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(SHOWN_MAX).is_some() {
+    let address = text.find("://").map(|at| at + "://".len());
+    let told = match address {
+        Some(start) if text[start..].contains(['?', '#', '@']) => {
+            let end = text[start..].find(['?', '#', '@']).map_or(text.len(), |at| start + at);
+            if text[end..].starts_with('@') { format!("{}…", &text[..start]) } else { format!("{}…", &text[..end]) }
+        }
+        Some(_) | None => text.to_owned(),
+    };
+    let mut shown: String = told.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if told.chars().nth(SHOWN_MAX).is_some() {
         shown.push('…');
     }
     shown

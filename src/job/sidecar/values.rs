@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use super::text::{Value, excerpt};
+use super::text::Value;
 use super::{AspectRatio, KEYS, PROMPT_CHARS_MAX, WantedRatio, WantedSeed};
 
 /// Bytes that an address may have at most; longer ones are refused by many servers.
@@ -266,9 +266,11 @@ pub(super) fn image_url(value: &Value) -> Result<Option<String>, Complaint> {
         Value::List(count, Some(_)) => {
             return Err(Complaint::new(format!("there are {count} addresses, the API takes one picture"), "keep one"));
         }
-        Value::Text(text) => {
-            let proposal = format!("write image_urls: [\"{}\"]", excerpt(text.trim()));
-            return Err(Complaint::new("the value is not a list", proposal));
+        Value::Text(_) => {
+            return Err(Complaint::new(
+                "the value is not a list",
+                "put the address in brackets: image_urls: [\"https://…\"]",
+            ));
         }
         Value::Null => return Err(Complaint::new("the value is empty", "remove the line, or write [] behind it")),
         Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Mapping | Value::Tagged(_) => {
