@@ -82,6 +82,13 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
                 stepped.and(News::Unreachable(Call::Submit, said(&refusal)))
             })
         }
+        SubmitAnswer::PictureUnreadable(what) if job.attempts > 0 => {
+            // It has been paid for once, so it stays a job, and what lies in work/ is not going to get better.
+            let message = format!("the claimed picture cannot be sent again: {what}");
+            let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
+            let job = condemn(shells, &job, failure, give_back()).await?;
+            Ok(Stepped::with(job).and(News::GivenBack(send)))
+        }
         SubmitAnswer::PictureUnreadable(what) => {
             let job = not_sent(shells, &job, None).await?;
             tracing::warn!(job_id = %job.id, pair = %job.pair, "{}: the claimed picture cannot be sent: {what}", job.pair);
