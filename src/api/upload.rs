@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::SubmitAnswer;
 use super::client::{Client, Reply};
+use super::download::TRY_IDLES;
 use super::error::told;
 use super::wire::{self, HandOver};
 use crate::job::Request;
@@ -65,7 +66,7 @@ impl Client {
                 (SubmitAnswer::Unsent(_), Some(fault)) => SubmitAnswer::PictureUnreadable(self.mask().clean(fault)),
                 (answer, _) => answer,
             },
-            (Ended::Failed(_) | Ended::Late | Ended::Cut, Some(fault)) => {
+            (Ended::Failed(_) | Ended::Late | Ended::Slow | Ended::Cut, Some(fault)) => {
                 SubmitAnswer::PictureUnreadable(self.mask().clean(fault))
             }
             (Ended::Failed(error), None) if error.is_connect() => SubmitAnswer::Unsent(self.no_answer(&told(error))),
@@ -75,6 +76,7 @@ impl Client {
                 HandOver::Whole => self.unanswered(handed, "no answer in time"),
                 HandOver::Short => self.unanswered(handed, "the upload stood still"),
             },
+            (Ended::Slow, None) => self.unanswered(handed, "the upload takes too long"),
         }
     }
 
@@ -95,6 +97,7 @@ impl Client {
     ) -> Ended {
         let mut exchange = pin!(exchange);
         let mut awaiting_answer = false;
+        let upload_ends = Instant::now() + self.connect_timeout() + self.idle_timeout() * TRY_IDLES;
         let mut deadline = Instant::now() + self.connect_timeout() + self.idle_timeout();
         loop {
             tokio::select! {
@@ -107,10 +110,13 @@ impl Client {
                     HandOver::Short => return Ended::Cut,
                     HandOver::Whole => {}
                 },
-                () = gate.moved.notified(), if !awaiting_answer => deadline = Instant::now() + self.idle_timeout(),
+                () = gate.moved.notified(), if !awaiting_answer => {
+                    deadline = upload_ends.min(Instant::now() + self.idle_timeout());
+                }
                 () = sleep_until(deadline) => match (gate.shut(), awaiting_answer) {
                     // The last bytes went just now.
                     (HandOver::Whole, false) => {}
+                    (HandOver::Short, _) if deadline == upload_ends => return Ended::Slow,
                     (HandOver::Whole, true) | (HandOver::Short, _) => return Ended::Late,
                 },
             }
@@ -128,6 +134,8 @@ enum Ended {
     Failed(reqwest::Error),
     /// The last deadline has passed.
     Late,
+    /// The upload never stood still, and was not at its end when it should have been long before.
+    Slow,
     Cut,
 }
 
@@ -519,6 +527,21 @@ mod tests {
         let (submitted, _peer) = tokio::join!(client.submit(&request, Some(large()), &cut), peer);
         assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{submitted:?}");
         assert_eq!(message(&submitted), "the upload stood still");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_trickles_for_ever_is_unsent() {
+        const HUGE: u64 = 256 << 20;
+        let server = RawServer::start().await;
+        let mut settings = server.settings();
+        settings.connect_timeout = Duration::from_millis(500);
+        settings.idle_timeout = Duration::from_millis(50);
+        let client = Client::new(settings).unwrap();
+        let huge = tempfile::tempfile().unwrap();
+        huge.set_len(HUGE).unwrap();
+        let (submitted, ()) = against(client, &server, huge, async |mut peer: Peer| peer.trickle().await).await;
+        assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{submitted:?}");
+        assert_eq!(message(&submitted), "the upload takes too long");
     }
 
     #[tokio::test]
