@@ -6,6 +6,7 @@
 //! Neither direction ever replaces a file, and a file that is not the one that was judged is not taken.
 
 use rustix::fs::Stat;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::durable::{Dir, FileError, Renamed, Trouble, own_name};
@@ -223,15 +224,15 @@ fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
         match inbox.rename(name, dir, &own) {
             Ok(Renamed::Moved) => {}
             Ok(Renamed::Gone | Renamed::Taken | Renamed::OtherMount) => return Ok(Taken::NotAll),
-            // The note could be written to `work/`, so it is the inbox that refuses: the folder, or, once it has let one file go,
-            // the other file alone.
+            // The note could be written to `work/`, so it is the inbox that refuses. Without the right to write it refuses every
+            // name; anything else, as a mark of chattr, is the file's own.
             Err(error) if error.trouble() == Trouble::Forbidden => {
-                let refused = match place {
-                    0 => {
-                        let stat = rustix::fs::fstat(inbox.fd()).ok();
-                        why(&FileError { path: inbox.path().to_owned(), ..error }, stat, "wx")
-                    }
-                    _ => format!("{}: {}", inbox.path_of(name).display(), error.source),
+                let of_the_folder = place == 0 && error.source.raw_os_error() == Some(Errno::ACCESS.raw_os_error());
+                let refused = if of_the_folder {
+                    let stat = rustix::fs::fstat(inbox.fd()).ok();
+                    why(&FileError { path: inbox.path().to_owned(), ..error }, stat, "wx")
+                } else {
+                    format!("{}: {}", inbox.path_of(name).display(), error.source)
                 };
                 return Ok(Taken::Refused(Refusal::Unmovable(refused)));
             }
@@ -250,7 +251,7 @@ fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
 
 /// Why a right is missing on what `error` and `stat` tell of, and the command that gives it.
 fn why(error: &FileError, stat: Option<Stat>, wanted: &str) -> String {
-    let forbidden = error.source.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error());
+    let forbidden = error.source.raw_os_error() == Some(Errno::ACCESS.raw_os_error());
     match stat {
         Some(stat) if forbidden => scan::remedy(&stat, wanted, &error.path),
         // As of a file that nobody may change (chattr +i), or of one in a sticky folder.

@@ -10,10 +10,10 @@
 //! a sidecar from elsewhere. Two names that look alike are two that want the same partner.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::job::name::{folded, split_extension};
-use crate::job::{FileName, PairName};
+use crate::job::name::{folded, split_extension, told_apart};
+use crate::job::{FileName, PairName, Problem};
 
 /// The extensions of a picture, in lower case; names carry them in any case.
 const PICTURE_EXTENSIONS: [&[u8]; 3] = [b".jpg", b".jpeg", b".png"];
@@ -192,6 +192,22 @@ fn alike<'a>(
     groups
 }
 
+/// The problem of names of which two want the same partner.
+pub fn ambiguity(names: &[&FileName]) -> Problem {
+    let looks: BTreeSet<_> = names.iter().map(|name| folded(name.as_bytes())).collect();
+    let pictures = names.iter().filter(|name| role(name) == Some(Role::Picture)).count();
+    let proposal = match (looks.len() < names.len(), pictures) {
+        (true, _) => "rename one of the two that look alike",
+        (false, 1) => "keep one of the sidecars",
+        (false, _) => "name each sidecar exactly after its picture, as in cat.jpg.yaml",
+    };
+    Problem {
+        message: format!("cannot tell which of these belong together: {}", told_apart(names).join(", ")),
+        proposal: Some(proposal.to_owned()),
+        ..Problem::default()
+    }
+}
+
 /// The name of the pair in `folder` that `grouping` makes.
 pub fn pair_name(folder: &crate::job::Folder, grouping: &Grouping<'_>) -> PairName {
     PairName { folder: folder.clone(), stem: grouping.stem() }
@@ -204,7 +220,6 @@ fn is_one_of(extension: &[u8], list: &[&[u8]]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::name::told_apart;
 
     fn name(bytes: impl AsRef<[u8]>) -> FileName {
         FileName::new(bytes.as_ref()).expect("a test's name is a name")
@@ -283,6 +298,21 @@ mod tests {
             assert_eq!(told(names), *expected, "{names:?}");
             let reversed: Vec<&str> = names.iter().rev().copied().collect();
             assert_eq!(told(&reversed), *expected, "the order of {names:?} matters");
+        }
+    }
+
+    #[test]
+    fn what_to_do_about_an_ambiguity_depends_on_who_wants_whom() {
+        let cases: [(&[&str], &str); 4] = [
+            (&["a.jpg", "a.png", "a.yaml"], "name each sidecar exactly after its picture, as in cat.jpg.yaml"),
+            (&["a.jpg", "a.png", "a.yaml", "a.yml"], "name each sidecar exactly after its picture, as in cat.jpg.yaml"),
+            (&["a.jpg", "a.yaml", "a.yml"], "keep one of the sidecars"),
+            (&["e\u{301}.jpg", "\u{e9}.jpg", "\u{e9}.yaml"], "rename one of the two that look alike"),
+        ];
+        for (names, proposal) in cases {
+            let names: Vec<FileName> = names.iter().map(name).collect();
+            let problem = ambiguity(&names.iter().collect::<Vec<_>>());
+            assert_eq!(problem.proposal.as_deref(), Some(proposal), "{problem}");
         }
     }
 

@@ -354,7 +354,7 @@ fn a_claim_takes_both_files_and_notes_where_they_were() {
 fn a_file_that_may_not_be_moved_waits_with_its_partner() {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
     for (file, says) in
-        [("cat.jpg", "shoes: Operation not permitted"), ("cat.yaml", "cat.yaml: Operation not permitted")]
+        [("cat.jpg", "cat.jpg: Operation not permitted"), ("cat.yaml", "cat.yaml: Operation not permitted")]
     {
         let place = Place::new();
         let spool = place.open();

@@ -25,7 +25,7 @@ pub(super) fn as_daemon<T: Send>(work: &Path, pid: Option<u32>, look: impl FnOnc
         return look();
     };
     let looking = || {
-        // A failure leaves the rights of the superuser, who then sees more than the daemon, and harms nothing.
+        // What is missing of the daemon's identity then is the superuser's: more is seen, and nothing is harmed by looking.
         if let Err(errno) = daemon.put_on() {
             tracing::warn!("cannot look with the rights of the daemon: {errno}");
         }

@@ -20,8 +20,11 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Takes note of a name that is left alone.
+    /// Takes note of a name that is left alone. Nobody meant a report or a receipt for half a pair.
     pub(super) fn ignores(&mut self, name: &FileName, rule: &str) {
+        if pairing::ours(name) {
+            return;
+        }
         self.ignored.insert(look(name.as_bytes()), (name.clone(), rule.to_owned()));
     }
 
@@ -61,8 +64,7 @@ impl Beside {
             let (look, found) = self.ignored.range(start.clone()..).next()?;
             look.starts_with(&start).then_some(found)
         })?;
-        let by_its_name = pairing::role(found).is_none() && !pairing::ours(found);
-        let ending = if by_its_name { format!("; {ending}") } else { String::new() };
+        let ending = if pairing::role(found).is_none() { format!("; {ending}") } else { String::new() };
         Some(format!("{found} is there, but left alone ({rule}){ending}"))
     }
 }

@@ -3,15 +3,14 @@
 //! A file gets a new [`Version`] whenever there is news of it, and a grouping is known by the versions of its files. So
 //! "has anything changed since?" is one comparison, and an answer about files that have changed since finds nothing to apply to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::order::Place;
 use super::verdict::{Bad, FileSeen, PairVerdict, ReadyPair, WaitingReason};
-use crate::job::name::{folded, told_apart};
 use crate::job::picture::Picture;
 use crate::job::{FileName, Folder, PairName, Problem};
-use crate::spool::pairing::{self, Grouping, Role};
+use crate::spool::pairing::{self, Grouping};
 use crate::spool::settle::{Evidence, FileRest, Shape};
 
 /// The group of a name: its folder, and the name without its known extensions.
@@ -141,7 +140,7 @@ impl Group {
     }
 
     pub(super) fn rests(&self, members: &Members) -> Vec<(FileRest, Shape)> {
-        members.all().filter_map(|version| self.file(version)).map(|file| (file.rest, Shape::Whole)).collect()
+        files_of(members, &self.files).map(|file| (file.rest, Shape::Whole)).collect()
     }
 }
 
@@ -220,7 +219,7 @@ pub(super) fn ready_pair(
     verdict: PairVerdict,
     completed_at: Instant,
 ) -> ReadyPair {
-    let first_seen = members.all().filter_map(|version| group.file(version)).map(|file| file.first_seen).max();
+    let first_seen = files_of(members, &group.files).map(|file| file.first_seen).max();
     let stem = stem(members, &group.files).expect("a grouping has a member with a stem");
     ReadyPair {
         name: PairName { folder: key.folder.clone(), stem },
@@ -232,9 +231,15 @@ pub(super) fn ready_pair(
     }
 }
 
+/// The files, pictures first, found in one pass: an ambiguity may have thousands.
+pub(super) fn files_of<'a>(members: &Members, files: &'a [File]) -> impl Iterator<Item = &'a File> {
+    let by_version: HashMap<Version, &File> = files.iter().map(|file| (file.version, file)).collect();
+    members.all().filter_map(|version| by_version.get(&version).copied()).collect::<Vec<_>>().into_iter()
+}
+
 /// The files' names, pictures first.
 pub(super) fn names<'a>(members: &Members, files: &'a [File]) -> Vec<&'a FileName> {
-    members.all().filter_map(|version| files.iter().find(|file| file.version == version)).map(|f| &f.name).collect()
+    files_of(members, files).map(|file| &file.name).collect()
 }
 
 /// The sidecar names what comes out; without one the picture does.
@@ -245,10 +250,7 @@ pub(super) fn stem(members: &Members, files: &[File]) -> Option<FileName> {
 
 /// Whether an event brought the last news of one of them: somebody has just dropped it and may be watching.
 pub(super) fn hot(members: &Members, files: &[File]) -> bool {
-    members
-        .all()
-        .filter_map(|version| files.iter().find(|file| file.version == version))
-        .any(|file| matches!(file.rest.evidence, Evidence::MovedIn | Evidence::Closed))
+    files_of(members, files).any(|file| matches!(file.rest.evidence, Evidence::MovedIn | Evidence::Closed))
 }
 
 pub(super) fn orphan_problem(members: &Members) -> Problem {
@@ -262,20 +264,4 @@ pub(super) fn orphan_problem(members: &Members) -> Problem {
         ),
     };
     Problem { message: message.to_owned(), proposal: Some(proposal.to_owned()), ..Problem::default() }
-}
-
-/// The problem of names of which two want the same partner.
-pub(super) fn ambiguity(names: &[&FileName]) -> Problem {
-    let looks: BTreeSet<_> = names.iter().map(|name| folded(name.as_bytes())).collect();
-    let pictures = names.iter().filter(|name| pairing::role(name) == Some(Role::Picture)).count();
-    let proposal = match (looks.len() < names.len(), pictures) {
-        (true, _) => "rename one of the two that look alike",
-        (false, 1) => "keep one of the sidecars",
-        (false, _) => "name each sidecar exactly after its picture, as in cat.jpg.yaml",
-    };
-    Problem {
-        message: format!("cannot tell which of these belong together: {}", told_apart(names).join(", ")),
-        proposal: Some(proposal.to_owned()),
-        ..Problem::default()
-    }
 }

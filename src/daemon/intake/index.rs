@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::group::{
-    Counts, File, Group, GroupKey, Members, State, Unit, Version, ambiguity, hot, members, names, orphan_problem,
+    Counts, File, Group, GroupKey, Members, State, Unit, Version, files_of, hot, members, names, orphan_problem,
 };
 use super::order::Order;
 use super::verdict::{Bad, BadReason, ReadyPair};
@@ -269,7 +269,7 @@ impl Index {
                         })),
                         State::Ambiguous { .. } => State::Bad(Box::new(Bad {
                             reason: BadReason::AmbiguousPair,
-                            problems: vec![ambiguity(&names(&unit.members, &group.files))],
+                            problems: vec![pairing::ambiguity(&names(&unit.members, &group.files))],
                         })),
                         State::Settling { .. }
                         | State::Unfinished { .. }
@@ -325,10 +325,8 @@ impl Index {
     }
 
     fn first_state(&self, group: &Group, members: &Members, now: Instant) -> State {
-        let claimed = members
-            .all()
-            .filter_map(|version| group.file(version))
-            .any(|file| group.claimed.iter().any(|claimed| claimed.name == file.name));
+        let is_claimed = |file: &File| group.claimed.iter().any(|claimed| claimed.name == file.name);
+        let claimed = !group.claimed.is_empty() && files_of(members, &group.files).any(is_claimed);
         match members {
             _ if claimed => State::Held,
             Members::PictureAlone { .. } => State::Half { due: self.orphan_at(group, members) },
@@ -343,8 +341,9 @@ impl Index {
     }
 
     fn orphan_at(&self, group: &Group, members: &Members) -> Option<Instant> {
-        let last = group.rests(members).iter().map(|(rest, _)| rest.changed_at).max()?;
-        last.checked_add(self.times.orphan_after?)
+        let orphan_after = self.times.orphan_after?;
+        let last = files_of(members, &group.files).map(|file| file.rest.changed_at).max()?;
+        last.checked_add(orphan_after)
     }
 
     fn change(&mut self, key: &Arc<GroupKey>, unit: &mut Unit, next: State, urgent: bool, now: Instant) {

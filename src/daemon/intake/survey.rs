@@ -1,6 +1,6 @@
 //! The inbox as `status` sees it from outside, without the history of events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -72,13 +72,15 @@ impl Seen {
         for (members, groupings) in self.groups.values().zip(groupings) {
             for grouping in groupings {
                 let names = grouping.members();
+                let wanted: BTreeSet<&FileName> = names.iter().copied().collect();
                 let files: Vec<&Identity> =
-                    members.iter().filter(|(name, _)| names.contains(&name)).map(|(_, identity)| identity).collect();
+                    members.iter().filter(|(name, _)| wanted.contains(name)).map(|(_, identity)| identity).collect();
                 let changed_ns = files.iter().map(|identity| identity.ctime_ns).max().unwrap_or(0);
                 let changed = Timestamp::from_nanosecond(changed_ns.into()).unwrap_or(now).min(now);
                 let fresh = now.duration_since(changed).unsigned_abs() < settings.watching.settle;
                 let empty = files.iter().any(|identity| identity.size == 0);
-                let unreadable = || names.iter().find_map(|name| rights.unreadable(name));
+                let too_large = || files.iter().find_map(|identity| judge::too_large(identity.size));
+                let unreadable = || names.iter().find_map(|name| rights.unreadable(name)).or_else(too_large);
                 let unmovable = || names.iter().find_map(|name| rights.unmovable(name));
                 let hindrance = || {
                     let unreadable = unreadable().map(|why| WaitingReason::Unreadable { why });

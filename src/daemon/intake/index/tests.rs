@@ -293,21 +293,6 @@ fn halves_and_ambiguities_go_when_their_time_is_up_all_pieces_together() {
 }
 
 #[test]
-fn what_to_do_about_an_ambiguity_depends_on_who_wants_whom() {
-    let cases: [(&[&str], &str); 4] = [
-        (&["a.jpg", "a.png", "a.yaml"], "name each sidecar exactly after its picture, as in cat.jpg.yaml"),
-        (&["a.jpg", "a.png", "a.yaml", "a.yml"], "name each sidecar exactly after its picture, as in cat.jpg.yaml"),
-        (&["a.jpg", "a.yaml", "a.yml"], "keep one of the sidecars"),
-        (&["e\u{301}.jpg", "\u{e9}.jpg", "\u{e9}.yaml"], "rename one of the two that look alike"),
-    ];
-    for (names, proposal) in cases {
-        let names: Vec<FileName> = names.iter().copied().map(name).collect();
-        let problem = ambiguity(&names.iter().collect::<Vec<_>>());
-        assert_eq!(problem.proposal.as_deref(), Some(proposal), "{problem}");
-    }
-}
-
-#[test]
 fn a_sidecar_alone_is_half_unless_it_names_an_address() {
     let mut bench = Bench::new();
     bench.hint("half.yaml", Hint::MovedIn, 1);
