@@ -12,6 +12,8 @@ use jimengd::cli::{self, Cli};
 
 /// How long the last words may take: nobody may be reading standard error.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+/// How long what still reads a file may take to end when everything else has.
+const READERS_END_WITHIN: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -32,8 +34,8 @@ fn main() -> ExitCode {
     };
     // Nothing is used after a panic but the runtime, which keeps its own order.
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli::execute(cli))));
-    // Files that are being moved get there; everything else has ended by now.
-    drop(runtime);
+    // Files that are being moved get there; what still reads, perhaps from a disk that does not answer, may be left alone.
+    runtime.shutdown_timeout(READERS_END_WITHIN);
     match ended {
         Ok(Ok(code)) => ExitCode::from(code.code()),
         Ok(Err(failure)) => {

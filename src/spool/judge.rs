@@ -15,6 +15,8 @@ use crate::job::picture::{self, Limits, Outcome};
 use crate::job::sidecar::{self, Sidecar};
 use crate::job::{Problem, picture::Picture};
 
+/// Bytes of a file beyond which nobody takes it for a picture. A sparse file may claim any size, and reading it would take for ever.
+pub const PICTURE_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of one read of the picture.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -124,13 +126,31 @@ impl PictureFound {
         }
     }
 
-    fn accepted(&self) -> Result<&Picture, Vec<Problem>> {
+    /// The picture, if it may be sent.
+    ///
+    /// # Errors
+    /// Every complaint.
+    pub fn accepted(&self) -> Result<&Picture, Vec<Problem>> {
         match &self.outcome {
             Outcome::Whole(picture) if self.complaints.is_empty() => Ok(picture),
             Outcome::Whole(_) => Err(self.complaints.clone()),
             Outcome::Incomplete(problem) | Outcome::Invalid(problem) => Err(vec![problem.clone()]),
         }
     }
+}
+
+/// Reads a picture alone, from its beginning to its end.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_picture(picture: File, limits: &Limits) -> Result<PictureFound, JudgeError> {
+    read_picture(picture, limits, None)
+}
+
+/// Why a file of so many bytes is not even read; `None` if it is.
+pub fn too_large(bytes: u64) -> Option<String> {
+    (bytes > PICTURE_BYTES_MAX)
+        .then(|| format!("it has {bytes} bytes, and no picture has more than {PICTURE_BYTES_MAX}"))
 }
 
 /// Reads both files from their beginning to their end. The picture is not hashed: in the inbox nobody asks for it, and a pair on
@@ -185,6 +205,9 @@ fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, Judge
 fn read_picture(mut file: File, limits: &Limits, mut hash: Option<&mut Sha256>) -> Result<PictureFound, JudgeError> {
     const FILE: &str = "picture";
     let identity = identity_of(&file, FILE)?;
+    if let Some(why) = too_large(identity.size) {
+        return Err(JudgeError::Io { file: FILE, source: io::Error::new(io::ErrorKind::FileTooLarge, why) });
+    }
     let mut walk = picture::Walk::new();
     let mut piece = vec![0; PIECE_BYTES];
     let mut length = 0_u64;
@@ -263,6 +286,15 @@ mod tests {
             assert_eq!(found.unfilled, waits);
             assert_eq!(!found.whole(), waits, "{:?}", found.outcome);
         }
+    }
+
+    #[test]
+    fn a_file_that_claims_to_be_huge_is_not_read() {
+        let huge = tempfile::tempfile().expect("tempfile");
+        huge.set_len(PICTURE_BYTES_MAX + 1).expect("a hole costs nothing");
+        let judged = judge(Some(huge), file(b"prompt: cat"), &NO_LIMITS);
+        let Err(JudgeError::Io { file: "picture", source }) = judged else { panic!("{judged:?}") };
+        assert_eq!(source.to_string(), "it has 1073741825 bytes, and no picture has more than 1073741824");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A file is checked together with what would be paired with it in its folder. Half a pair is no mistake, for the other half
 //! may still come; that nobody can tell what belongs together is one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::ffi::OsStrExt;
@@ -15,15 +15,12 @@ use crate::cli::table::aligned;
 use crate::config::Config;
 use crate::config::units::show_size;
 use crate::job::name::shown;
-use crate::job::picture::{self, Kind, Limits, Outcome, Picture, Walk};
+use crate::job::picture::{Kind, Limits, Picture};
 use crate::job::sidecar::{self, PROMPT_CHARS_MAX, Sidecar, WantedRatio};
 use crate::job::{FileName, Folder, Problem, Seed};
 use crate::spool::judge::{self, JudgeError, Judgement};
 use crate::spool::pairing::{self, Grouping};
 use crate::spool::scan::{Inbox, Rules, ScanError, Sight};
-
-/// Bytes of one read of a picture.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -79,7 +76,7 @@ struct PictureView {
 pub(super) fn look(config: &Config, paths: &[PathBuf]) -> Result<Found, globset::Error> {
     let rules = Rules::new(&config.inbox.ignore)?;
     let inbox = config.folders.inbox.canonicalize().ok();
-    let mut look = Look { rules, inbox, limits: config.picture, found: Found::default() };
+    let mut look = Look { rules, inbox, limits: config.picture, listed: HashMap::new(), found: Found::default() };
     for path in paths {
         if let Err(error) = look.path(path) {
             look.found.problems.push(complaint(path, format!("{:#}", anyhow::Error::from(error)), None));
@@ -92,6 +89,8 @@ struct Look {
     rules: Rules,
     inbox: Option<PathBuf>,
     limits: Limits,
+    /// What lies in folders of which files were named, by how they were named.
+    listed: HashMap<PathBuf, BTreeMap<Box<[u8]>, Vec<FileName>>>,
     found: Found,
 }
 
@@ -188,22 +187,30 @@ impl Look {
                 return Ok(());
             }
         }
-        let mut names = Vec::new();
-        place.base.scan(&place.start, &self.rules, &mut |found| {
-            // A folder's own entries come in one run, before those of the folders in it.
-            let is_here = found.folder == place.start;
-            if is_here
-                && matches!(found.sight, Sight::Member(_))
-                && pairing::group_key(&found.name) == pairing::group_key(&name)
-            {
-                names.push(found.name);
-            }
-            is_here
-        })?;
+        let names = self.alike(&place, parent, &name)?;
         for grouping in pairing::pair(&names).iter().filter(|grouping| grouping.members().contains(&&name)) {
             self.grouping(&place, &place.start, grouping);
         }
         Ok(())
+    }
+
+    /// The names of the group of `name` in the folder that was named as `parent`. A folder is listed once, however many of its
+    /// files are named.
+    fn alike(&mut self, place: &Place, parent: &Path, name: &FileName) -> Result<Vec<FileName>, ScanError> {
+        if !self.listed.contains_key(parent) {
+            let mut groups: BTreeMap<Box<[u8]>, Vec<FileName>> = BTreeMap::new();
+            place.base.scan(&place.start, &self.rules, &mut |found| {
+                // A folder's own entries come in one run, before those of the folders in it.
+                let is_here = found.folder == place.start;
+                if is_here && matches!(found.sight, Sight::Member(_)) {
+                    groups.entry(pairing::group_key(&found.name).into()).or_default().push(found.name);
+                }
+                is_here
+            })?;
+            self.listed.insert(parent.to_owned(), groups);
+        }
+        let groups = self.listed.get(parent);
+        Ok(groups.and_then(|groups| groups.get(&*pairing::group_key(name))).cloned().unwrap_or_default())
     }
 
     fn grouping(&mut self, place: &Place, folder: &Folder, grouping: &Grouping<'_>) {
@@ -233,11 +240,8 @@ impl Look {
                 Err(problem) => self.found.problems.push(*problem),
             },
             Grouping::Ambiguous { sidecars, .. } => {
-                let names: Vec<String> = grouping.members().iter().map(ToString::to_string).collect();
-                let message = format!("it cannot be told what belongs together: {}", names.join(", "));
-                let proposal = "name each sidecar after its picture with the picture's extension, such as cat.jpg.yaml";
                 let path = sidecars.first().map_or_else(|| paths[0].clone(), |name| place.path(folder, name));
-                self.found.problems.push(complaint(&path, message, Some(proposal.to_owned())));
+                self.complain(&path, vec![pairing::ambiguity(&grouping.members())]);
             }
         }
     }
@@ -298,10 +302,9 @@ impl Look {
     }
 
     fn picture_alone(&mut self, path: &Path, file: File) {
-        let problems = match walk(file) {
-            Ok(Outcome::Whole(picture)) => picture::complaints(&picture, &self.limits),
-            Ok(Outcome::Incomplete(problem) | Outcome::Invalid(problem)) => vec![problem],
-            Err(error) => vec![complaint(path, format!("cannot be read: {error}"), None)],
+        let problems = match judge::judge_picture(file, &self.limits) {
+            Ok(found) => found.accepted().map_or_else(|problems| problems, |_| Vec::new()),
+            Err(error) => vec![complaint(path, format!("{:#}", anyhow::Error::from(error)), None)],
         };
         if problems.is_empty() {
             self.half(path, "no sidecar of this name beside it yet");
@@ -422,19 +425,6 @@ fn read_again(file: &mut File) -> std::io::Result<Vec<u8>> {
     let limit = u64::try_from(sidecar::BYTES_MAX).unwrap_or(u64::MAX) + 1;
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn walk(mut file: File) -> std::io::Result<Outcome> {
-    let mut walk = Walk::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(walk.finish()),
-            Ok(count) => walk.push(&piece[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 fn complaint(path: &Path, message: String, proposal: Option<String>) -> Problem {
