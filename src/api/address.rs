@@ -16,6 +16,9 @@ use reqwest::{Url, redirect};
 /// Redirects that a download follows.
 pub const REDIRECTS_MAX: usize = 5;
 
+/// What an operator can do about a link that is forbidden for the sake of safety alone.
+const IN_HOUSE: &str = "; set api.allow_insecure if the API is in your own network";
+
 /// How far links may lead.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reach {
@@ -53,14 +56,17 @@ pub enum Forbidden {
     /// Not a URL with a host.
     #[error("it is not a web address")]
     Malformed,
-    /// `http` where it is not allowed, or anything that is not the web.
+    /// `http` where it is not allowed, and might be.
+    #[error("it is not https{IN_HOUSE}")]
+    Plain,
+    /// Anything else that is not https.
     #[error("it is not https")]
     Scheme,
     /// Name and password in the address.
     #[error("it holds a user name or a password")]
     Credentials,
     /// A private, local or otherwise special address.
-    #[error("it leads to {0}, which is not a public address")]
+    #[error("it leads to {0}, which is not a public address{hint}", hint = if is_in_house(*.0) { IN_HOUSE } else { "" })]
     Private(IpAddr),
     /// The proxy itself.
     #[error("it leads to the proxy itself")]
@@ -83,6 +89,7 @@ pub fn allowed(link: &str, reach: &Reach) -> Result<Url, Forbidden> {
 fn check(url: &Url, reach: &Reach) -> Result<(), Forbidden> {
     match (url.scheme(), reach) {
         ("https", _) | ("http", Reach::Anywhere) => {}
+        ("http", Reach::Public(_)) if private_literal(url).is_none_or(is_in_house) => return Err(Forbidden::Plain),
         (_, Reach::Public(_) | Reach::Anywhere) => return Err(Forbidden::Scheme),
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -144,6 +151,17 @@ pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+/// Whether an address is one that an API of one's own may have. A link to any other is an attack or a mistake, and the advice to
+/// follow it would be a bad one: a cloud's metadata are at such an address.
+fn is_in_house(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_private() || address.is_loopback() || matches!(address.octets(), [100, 64..=127, ..])
+        }
+        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),
     }
 }
 
@@ -253,7 +271,7 @@ mod tests {
             ("https://cdn.example/v?sig=1", Ok(())),
             ("https://cdn.example:8443/v", Ok(())),
             ("https://8.8.8.8/v", Ok(())),
-            ("http://cdn.example/v", Err(Forbidden::Scheme)),
+            ("http://cdn.example/v", Err(Forbidden::Plain)),
             ("ftp://cdn.example/v", Err(Forbidden::Scheme)),
             ("file:///etc/passwd", Err(Forbidden::Scheme)),
             ("https://user:word@cdn.example/v", Err(Forbidden::Credentials)),
@@ -270,6 +288,35 @@ mod tests {
         }
         assert!(allowed("http://127.0.0.1:1/v", &Reach::Anywhere).is_ok());
         assert_eq!(allowed("file:///etc/passwd", &Reach::Anywhere), Err(Forbidden::Scheme));
+    }
+
+    #[test]
+    fn the_setting_that_lets_a_link_pass_is_named_only_where_it_is_no_trap() {
+        let told = |link: &str| allowed(link, &Reach::Public(Proxies::default())).unwrap_err().to_string();
+        for link in [
+            "http://cdn.example/v",
+            "https://10.0.0.1/v",
+            "https://172.16.0.1/v",
+            "https://127.0.0.1/v",
+            "https://100.64.0.1/v",
+            "https://[fd00::1]/v",
+            "https://[::1]/v",
+            "https://[::ffff:192.168.0.1]/v",
+        ] {
+            assert!(told(link).ends_with("; set api.allow_insecure if the API is in your own network"), "{link}");
+        }
+        for link in [
+            "https://169.254.169.254/v",
+            "http://169.254.169.254/v",
+            "https://0.0.0.0/v",
+            "https://203.0.113.1/v",
+            "https://[fe80::1]/v",
+            "https://[64:ff9b::a9fe:a9fe]/v",
+            "ftp://cdn.example/v",
+            "https://user:word@cdn.example/v",
+        ] {
+            assert!(!told(link).contains("allow_insecure"), "{link}");
+        }
     }
 
     #[test]

@@ -94,8 +94,18 @@ const WRAPPERS: [&str; 6] = [
     "connection error",
 ];
 
-/// The library's words for an end where an answer should have begun.
-const CLOSED: &str = "connection closed before message completed";
+/// The HTTP library's words, and those for whoever does not know the library.
+const PLAIN: [(&str, &str); 6] = [
+    ("connection closed before message completed", "the connection was closed instead of an answer"),
+    ("end of file before message length reached", "it is shorter than announced"),
+    ("unexpected EOF during chunk size line", "it ended in the middle"),
+    ("tcp connect error", "cannot connect"),
+    ("received corrupt message of type InvalidContentType", "the answer is not TLS, perhaps plain http"),
+    ("dns error", "the host's name cannot be resolved"),
+];
+
+/// How the library ends its words on what is no HTTP.
+const NO_HTTP: &str = " parsed";
 
 /// The causes of the error in one line, without the address it happened at.
 pub(super) fn told(error: reqwest::Error) -> String {
@@ -107,13 +117,30 @@ pub(super) fn told(error: reqwest::Error) -> String {
         cause = next.source();
     }
     let last = causes.len() - 1;
-    let telling: Vec<&str> = causes
+    let telling: Vec<String> = causes
         .iter()
         .enumerate()
         .filter(|(at, cause)| *at == last || !WRAPPERS.contains(&cause.as_str()))
-        .map(|(_, cause)| if cause == CLOSED { "the connection was closed instead of an answer" } else { cause })
+        .map(|(_, cause)| in_plain_words(cause))
         .collect();
     telling.join(": ")
+}
+
+fn in_plain_words(cause: &str) -> String {
+    if let Some((_, plain)) = PLAIN.iter().find(|(words, _)| *words == cause) {
+        return (*plain).to_owned();
+    }
+    if cause.ends_with(NO_HTTP) {
+        return format!("the answer is not HTTP: {cause}");
+    }
+    // The system's own words begin with a capital and end with a number.
+    match cause.rsplit_once(" (os error ") {
+        Some((words, _)) => {
+            let mut letters = words.chars();
+            letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+        }
+        None => cause.to_owned(),
+    }
 }
 
 /// The first cause of this type.

@@ -35,6 +35,9 @@ const FAILED: [&str; 3] = ["failed", "failure", "error"];
 /// The task is not there any more.
 const GONE: [&str; 4] = ["not_found", "expired", "cancelled", "canceled"];
 
+/// What HTTP 413 says.
+const TOO_LARGE: &str = "the request was too large for the API (HTTP 413)";
+
 /// How much of the request body the connection has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HandOver {
@@ -101,7 +104,7 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
     let refusal = said.refusal("no usable answer");
     match (answer.status, said.kind) {
         (300..=399, _) => SubmitAnswer::Gateway(refusal),
-        (413, _) => SubmitAnswer::Refused(refusal),
+        (413, kind) => SubmitAnswer::Refused(too_large(refusal, kind)),
         (429, _) => SubmitAnswer::Throttled(refusal),
         (408, _) | (_, Kind::Cut) => unknown(refusal),
         (200..=299, Kind::Envelope) if said.names_a_wrong_path => SubmitAnswer::Gateway(refusal),
@@ -111,6 +114,15 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
         (400..=499, Kind::Envelope | Kind::Other) => SubmitAnswer::Gateway(refusal),
         (_, Kind::Envelope | Kind::Other) => unknown(refusal),
     }
+}
+
+/// A refusal for the size, which says so whatever the body says: it often is empty, or the page of a server before the API.
+fn too_large(refusal: Refusal, kind: Kind) -> Refusal {
+    let message = match kind {
+        Kind::Envelope => format!("{TOO_LARGE}: {}", refusal.message),
+        Kind::Other | Kind::Cut => TOO_LARGE.to_owned(),
+    };
+    Refusal { message, ..refusal }
 }
 
 /// What came of a poll.
@@ -174,7 +186,7 @@ fn task_state(said: Said, mask: &Mask) -> PollAnswer {
         }
     } else if is(&FAILED) || is(&GONE) {
         let mut refusal = said.refusal("");
-        refusal.message = format!("the API says that the task's status is {word}, and gives no business code");
+        refusal.message = format!("the API says that the task's status is {word}");
         PollAnswer::Gone(refusal)
     } else {
         PollAnswer::UnknownStatus(mask.clean(&word))
@@ -219,7 +231,7 @@ fn as_link(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Refusal, VendorError};
+    use crate::api::VendorError;
 
     fn mask() -> Mask {
         Mask::new("sk-secret0123456789".to_owned().into())

@@ -250,10 +250,11 @@ async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Res
     let (State::Failing { failure, .. } | State::Failed { failure }) = &before.state else {
         return Ok(None);
     };
-    let Failure { reason, task: Some(task), .. } = failure else { return Ok(None) };
+    let Failure { reason, task: Some(task), task_over, .. } = failure else { return Ok(None) };
     let ended_there = match reason {
-        // The API itself has ended it.
-        Reason::Business(_) | Reason::TaskGone => true,
+        Reason::Business(_) => true,
+        // If it was given up here, the API may finish it yet.
+        Reason::TaskGone => *task_over,
         Reason::InvalidSidecar
         | Reason::InvalidPicture
         | Reason::AmbiguousPair

@@ -115,7 +115,7 @@ const OTHER_OUTPUT: &str =
 const LATER: &str = "Move the files back to the inbox later; nothing is known to be wrong with them.";
 const NOT_OURS: &str =
     "Move the files back to the inbox; if it fails again, ask the API's provider and quote the request_id.";
-const ACCOUNT: &str = "Ask the API's provider about the account; the pairs wait in the inbox and go on by themselves.";
+const ACCOUNT: &str = "Check the token and the balance at the API's provider, or ask it about the account; the pairs wait in the inbox and go on by themselves, at once after a reload.";
 
 /// Ordered by code. Sources: the API's page (50412, 50413, 50500) and the upstream pages for the rest.
 const TABLE: &[Row] = &[
@@ -145,8 +145,8 @@ const TABLE: &[Row] = &[
         message: Some("Input invalid for this service."),
         fault: Fault::Input,
         verdict: Verdict::Reject,
-        meaning: "The service could not use the picture or one of the values, or it has lost the task.",
-        advice: "Save the picture anew as an ordinary JPEG, then move the files back to the inbox.",
+        meaning: "The service could not use the picture or one of the values; in answer to a poll it may also mean that the task is lost.",
+        advice: "Save the picture anew as an ordinary JPEG, or with image_urls check that anybody can fetch the address; then move the files back to the inbox.",
     },
     Row {
         code: 50_218,

@@ -101,11 +101,13 @@ impl Reason {
             Self::AmbiguousPair => "Nobody can say which picture belongs to which sidecar, so nothing was sent.",
             Self::Orphan => "The other half of the pair never came, so nothing was sent.",
             Self::InDoubt => {
-                "The request was sent, but its answer was lost: the API may have made, and charged, a video that cannot be found again."
+                "The request was sent, and its answer was lost or does not say whether it was accepted: the API may have made, and charged, a video that cannot be found again."
             }
             Self::RequestRefused => "The API refused the request and gave no business code.",
-            Self::TaskGone => "The API accepted the task, and has given it up or does not know it any more.",
-            Self::NoVideo => "The API says that the video is done, but gives no link to it.",
+            Self::TaskGone => {
+                "The API accepted the task, but has given it up, does not know it any more, or did not finish it in time (tasks.give_up_after)."
+            }
+            Self::NoVideo => "The API says that the video is done, but gives no http or https link to it.",
             Self::DownloadFailed => "The video was made, but it could not be fetched while its link was alive.",
             Self::Poison => "The daemon crashed three times over this pair, so it was set aside.",
             Self::Cancelled => "The job was cancelled.",
@@ -126,19 +128,24 @@ impl Reason {
                 "Look at the provider's list of tasks or bill if you can. Moving the files back to the inbox sends them again, which may pay a second time."
             }
             Self::RequestRefused => {
-                "Read the message. If it speaks of the size, use a smaller picture; then move the files back to the inbox."
+                "Use a smaller picture if the message says that the request was too large, else mend what it names; then move the files back to the inbox."
             }
             Self::TaskGone => {
-                "Move the files back to the inbox to pay for a new task, or ask the API's provider and quote the task_id."
+                "Move the files back to the inbox, or ask the API's provider and quote the task_id. What the API has ended is made and paid anew; what was only late is asked for again without paying, unedited and within 12 hours of the submission."
             }
-            Self::NoVideo | Self::DownloadFailed => {
-                "Move the files back to the inbox: while the API still knows the task (12 hours) it is fetched without paying again."
-            }
+            Self::NoVideo | Self::DownloadFailed => ASK_AGAIN,
             Self::Poison => "Please report this with the files if you can, for no pair should be able to do that.",
             Self::Cancelled => "Move the files back to the inbox if you want the video after all.",
         }
     }
 }
+
+/// For a task that the API may still have.
+const ASK_AGAIN: &str = "Move the files back to the inbox, unedited: within 12 hours of the submission the video is asked for again without paying; after that a new one is made and paid.";
+
+/// For a task that the API has ended.
+const PAY_ANEW: &str =
+    "Move the files back to the inbox to pay for a new task, or ask the API's provider and quote the task_id.";
 
 /// At which step a job failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -237,6 +244,8 @@ pub struct Failure {
     pub charged: Charged,
     /// The task, if there was one.
     pub task: Option<Task>,
+    /// Whether the API itself has said that the task is over. Else it was given up here, and the API may still have it.
+    pub task_over: bool,
     /// The vendor's identifier of the answer.
     pub request_id: Option<String>,
     /// The HTTP status of the answer.
@@ -254,9 +263,19 @@ impl Failure {
             stage: Stage::Read,
             charged: Charged::No,
             task: None,
+            task_over: false,
             request_id: None,
             http_status: None,
             problems,
+        }
+    }
+
+    /// What to do about it, a sentence: the reason's advice, and of a lost task whether another try is paid.
+    pub fn advice(&self) -> &'static str {
+        match (self.reason == Reason::TaskGone, self.task_over) {
+            (true, true) => PAY_ANEW,
+            (true, false) => ASK_AGAIN,
+            (false, _) => self.reason.advice(),
         }
     }
 }

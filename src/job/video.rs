@@ -95,23 +95,27 @@ impl Walk {
     pub fn finish(self) -> Result<Video, String> {
         match self.state {
             State::Broken(what) => return Err(what),
-            State::Head(head) if self.boxes == 0 && head.is_empty() => return Err("the file is empty".to_owned()),
+            State::Head(head) if self.boxes == 0 && head.is_empty() => return Err("it is empty".to_owned()),
             State::Head(head) if self.boxes == 0 => {
-                return Err(format!("begins like {}, not like an mp4", seems(&head)));
+                return Err(format!("it begins like {}, not like an mp4", seems(&head)));
             }
             State::Head(head) if !head.is_empty() => {
-                return Err(format!("ends in the middle of the head of a box, after {} bytes of it", head.len()));
+                return Err(format!("it ends in the middle of the head of a box, after {} of its bytes", head.len()));
             }
             State::Content { kind, length: Some(length), left: Some(left) } => {
-                return Err(format!("ends in the middle of box {}: {} of {length} bytes", name(&kind), length - left));
+                return Err(format!(
+                    "it ends in the middle of box {}: {} of {length} bytes",
+                    name(&kind),
+                    length - left
+                ));
             }
             State::Head(_) | State::Content { .. } => {}
         }
         let Some(moov) = self.moov else {
-            return Err("no moov box".to_owned());
+            return Err("it has no moov box".to_owned());
         };
         if self.media_bytes == 0 {
-            return Err("no mdat box with anything in it".to_owned());
+            return Err("it has no mdat box with anything in it".to_owned());
         }
         describe(&moov, self.fragmented)
     }
@@ -123,10 +127,10 @@ impl Walk {
         };
         let kind = [k1, k2, k3, k4];
         if self.boxes == 0 && &kind != b"ftyp" {
-            return Err(format!("begins like {}, not like an mp4", seems(&head)));
+            return Err(format!("it begins like {}, not like an mp4", seems(&head)));
         }
         if !is_kind(&kind) {
-            return Err(format!("something that is no box follows box number {}", self.boxes));
+            return Err(format!("something that is no box follows its box number {}", self.boxes));
         }
         let (length, head_bytes) = match u32::from_be_bytes([l1, l2, l3, l4]) {
             0 => (None, HEAD_BYTES),
@@ -137,13 +141,13 @@ impl Walk {
             short => (Some(u64::from(short)), HEAD_BYTES),
         };
         let left = match length.map(|length| length.checked_sub(head_bytes as u64)) {
-            Some(None) => return Err(format!("box {} has an impossible length", name(&kind))),
+            Some(None) => return Err(format!("its box {} has an impossible length", name(&kind))),
             Some(Some(left)) => Some(left),
             None => None,
         };
         self.boxes += 1;
         match &kind {
-            b"moov" if self.moov.is_some() => return Err("a second moov box".to_owned()),
+            b"moov" if self.moov.is_some() => return Err("it has a second moov box".to_owned()),
             b"moov" if left.is_some_and(|left| left > MOOV_BYTES_MAX) => return Err(moov_too_large()),
             b"moov" => self.moov = Some(Vec::new()),
             b"moof" => self.fragmented = true,
@@ -170,7 +174,7 @@ impl Walk {
 }
 
 fn moov_too_large() -> String {
-    format!("a moov box of more than {MOOV_BYTES_MAX} bytes")
+    format!("it has a moov box of more than {MOOV_BYTES_MAX} bytes")
 }
 
 /// What a file without `ftyp` in front begins like.
@@ -205,10 +209,10 @@ fn name(kind: &Kind) -> String {
 /// Reads what `moov` tells of the video.
 fn describe(moov: &[u8], fragmented: bool) -> Result<Video, String> {
     if Boxes(moov).any(|part| part.is_none()) {
-        return Err("the moov box is damaged".to_owned());
+        return Err("its moov box is damaged".to_owned());
     }
     let Some(movie_header) = child(moov, b"mvhd") else {
-        return Err("no mvhd box in moov".to_owned());
+        return Err("its moov box holds no mvhd box".to_owned());
     };
     let (width, height) = children(moov)
         .filter(|(kind, _)| *kind == b"trak")
@@ -420,36 +424,39 @@ mod tests {
         let torn = boxed(b"moov", &[mvhd(1, 1), words(&[99]), b"trak".to_vec()].concat());
         let large = u32::try_from(MOOV_BYTES_MAX + 9).expect("the limit fits a short length");
         let cases: Vec<(Vec<u8>, &str)> = vec![
-            (vec![], "the file is empty"),
-            (b"<!DOCTYPE html><html>".to_vec(), "begins like a web page, not like an mp4"),
-            (b"\n\n  <html>".to_vec(), "begins like a web page, not like an mp4"),
-            (b"<?xml version=\"1.0\"?><Error/>".to_vec(), "begins like an XML text, not like an mp4"),
-            (br#"{"code":50411}"#.to_vec(), "begins like a JSON text, not like an mp4"),
-            (b"no".to_vec(), "begins like a text, not like an mp4"),
-            (b"\x89PNG\r\n\x1a\n".to_vec(), "begins like a picture, not like an mp4"),
-            (vec![0; 4096], "begins like a file of zeros, not like an mp4"),
-            (moov(), "begins like something unknown, not like an mp4"),
-            (ftyp()[..3].to_vec(), "begins like a file of zeros, not like an mp4"),
-            (ftyp()[..9].to_vec(), "ends in the middle of box ftyp: 1 of 24 bytes"),
-            (cut(plain(), 1), "ends in the middle of box mdat: 99 of 100 bytes"),
-            (cut(plain(), 100), "ends in the middle of box mdat: 0 of 100 bytes"),
-            (cut(plain(), 104), "ends in the middle of the head of a box, after 4 bytes of it"),
-            ([plain(), vec![0; 3]].concat(), "ends in the middle of the head of a box, after 3 bytes of it"),
-            ([plain(), vec![0; 512]].concat(), "something that is no box follows box number 4"),
-            ([plain(), words(&[7]), b"junk".to_vec()].concat(), "box junk has an impossible length"),
-            ([plain(), words(&[1]), b"junk".to_vec(), words(&[0, 15])].concat(), "box junk has an impossible length"),
+            (vec![], "it is empty"),
+            (b"<!DOCTYPE html><html>".to_vec(), "it begins like a web page, not like an mp4"),
+            (b"\n\n  <html>".to_vec(), "it begins like a web page, not like an mp4"),
+            (b"<?xml version=\"1.0\"?><Error/>".to_vec(), "it begins like an XML text, not like an mp4"),
+            (br#"{"code":50411}"#.to_vec(), "it begins like a JSON text, not like an mp4"),
+            (b"no".to_vec(), "it begins like a text, not like an mp4"),
+            (b"\x89PNG\r\n\x1a\n".to_vec(), "it begins like a picture, not like an mp4"),
+            (vec![0; 4096], "it begins like a file of zeros, not like an mp4"),
+            (moov(), "it begins like something unknown, not like an mp4"),
+            (ftyp()[..3].to_vec(), "it begins like a file of zeros, not like an mp4"),
+            (ftyp()[..9].to_vec(), "it ends in the middle of box ftyp: 1 of 24 bytes"),
+            (cut(plain(), 1), "it ends in the middle of box mdat: 99 of 100 bytes"),
+            (cut(plain(), 100), "it ends in the middle of box mdat: 0 of 100 bytes"),
+            (cut(plain(), 104), "it ends in the middle of the head of a box, after 4 of its bytes"),
+            ([plain(), vec![0; 3]].concat(), "it ends in the middle of the head of a box, after 3 of its bytes"),
+            ([plain(), vec![0; 512]].concat(), "something that is no box follows its box number 4"),
+            ([plain(), words(&[7]), b"junk".to_vec()].concat(), "its box junk has an impossible length"),
+            (
+                [plain(), words(&[1]), b"junk".to_vec(), words(&[0, 15])].concat(),
+                "its box junk has an impossible length",
+            ),
             (
                 [plain(), b"<!-- cached -->".to_vec()].concat(),
-                "ends in the middle of box \" cac\": 7 of 1008807205 bytes",
+                "it ends in the middle of box \" cac\": 7 of 1008807205 bytes",
             ),
-            (ftyp(), "no moov box"),
-            ([ftyp(), boxed(b"mdat", b"x")].concat(), "no moov box"),
-            ([ftyp(), moov()].concat(), "no mdat box with anything in it"),
-            ([ftyp(), moov(), boxed(b"mdat", b"")].concat(), "no mdat box with anything in it"),
-            ([plain(), moov()].concat(), "a second moov box"),
-            ([ftyp(), no_mvhd, boxed(b"mdat", b"x")].concat(), "no mvhd box in moov"),
-            ([ftyp(), torn, boxed(b"mdat", b"x")].concat(), "the moov box is damaged"),
-            ([ftyp(), words(&[large]), b"moov".to_vec()].concat(), "a moov box of more than 16777216 bytes"),
+            (ftyp(), "it has no moov box"),
+            ([ftyp(), boxed(b"mdat", b"x")].concat(), "it has no moov box"),
+            ([ftyp(), moov()].concat(), "it has no mdat box with anything in it"),
+            ([ftyp(), moov(), boxed(b"mdat", b"")].concat(), "it has no mdat box with anything in it"),
+            ([plain(), moov()].concat(), "it has a second moov box"),
+            ([ftyp(), no_mvhd, boxed(b"mdat", b"x")].concat(), "its moov box holds no mvhd box"),
+            ([ftyp(), torn, boxed(b"mdat", b"x")].concat(), "its moov box is damaged"),
+            ([ftyp(), words(&[large]), b"moov".to_vec()].concat(), "it has a moov box of more than 16777216 bytes"),
         ];
         for (bytes, expected) in cases {
             assert_eq!(walk(&bytes), Err(expected.to_owned()), "{expected}");
@@ -471,7 +478,7 @@ mod tests {
         for _ in 0..=MOOV_BYTES_MAX / 65_536 {
             walk.push(&[0; 65_536]);
         }
-        assert_eq!(walk.finish(), Err("a moov box of more than 16777216 bytes".to_owned()));
+        assert_eq!(walk.finish(), Err("it has a moov box of more than 16777216 bytes".to_owned()));
     }
 
     proptest! {

@@ -153,6 +153,9 @@ struct FailureRecord {
     stage: String,
     charged: String,
     task: Option<TaskRecord>,
+    // Absent in the first ledgers: then the API is asked once more, which costs nothing.
+    #[serde(default)]
+    task_over: bool,
     request_id: Option<String>,
     http_status: Option<u16>,
     problems: Vec<ProblemRecord>,
@@ -429,6 +432,7 @@ fn failure_record(failure: &Failure) -> FailureRecord {
         stage: failure.stage.label().to_owned(),
         charged: failure.charged.label().to_owned(),
         task: failure.task.as_ref().map(task_record),
+        task_over: failure.task_over,
         request_id: failure.request_id.clone(),
         http_status: failure.http_status,
         problems: failure
@@ -457,6 +461,7 @@ fn failure_back(record: FailureRecord) -> rusqlite::Result<Failure> {
         stage: Stage::parse(&record.stage).ok_or_else(|| bad(12, "not a stage"))?,
         charged: Charged::parse(&record.charged).ok_or_else(|| bad(12, "not a charge"))?,
         task: record.task.map(task_back).transpose()?,
+        task_over: record.task_over,
         request_id: record.request_id,
         http_status: record.http_status,
         problems: record

@@ -336,7 +336,7 @@ async fn status_asked_by_the_superuser_tells_what_the_daemon_may_do() {
     rig.drop_pair("dog", "a dog runs");
     rig.give(&rig.inbox(""));
     let closed = rig.inbox("cat.png");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let asked = || output(program().args(["status", "--json", "--config"]).arg(rig.config_file()));
     let why = |pair: &str, status: &Value| {
         let waiting = status["waiting"].as_array().unwrap().iter().find(|one| one["pair"] == pair);

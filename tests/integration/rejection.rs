@@ -192,6 +192,37 @@ async fn a_video_that_could_not_be_fetched_is_fetched_without_paying_again() {
     assert_eq!(rig.list("error"), Vec::<String>::new());
 }
 
+/// A pair whose task fails with `word` as its status is moved back, unedited, to an API that is well again.
+async fn moved_back_after(word: &str) -> (Rig, serde_yaml::Value) {
+    let faults = format!("- {{on: poll, do: {{word: {word}}}}}");
+    let rig = Rig::new(faulty_vendor(&faults), "tasks: {give_up_after: 1s}");
+    let daemon = rig.start();
+    rig.drop_pair("cat", "A cat");
+    rig.until_ended(0, 1).await;
+    let report = rig.report("cat");
+    assert_eq!((&report["reason"], &report["charged"]), (&"task_gone".into(), &"unknown".into()), "{report:?}");
+    rig.vendor().follow(Script::default());
+    rig.move_back(&["cat.png", "cat.yaml"]);
+    rig.until_ended(1, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    (rig, report)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_only_time_has_given_up_is_asked_for_again_without_paying() {
+    let (rig, report) = moved_back_after("pondering").await;
+    assert_eq!(rig.vendor().paid(), 1);
+    assert_eq!(rig.receipt("cat")["task_id"], report["task_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_the_api_itself_has_given_up_is_paid_for_anew() {
+    let (rig, report) = moved_back_after("expired").await;
+    assert_eq!(rig.vendor().paid(), 2);
+    assert_ne!(rig.receipt("cat")["task_id"], report["task_id"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_content_dropped_anew_is_a_new_job_and_leaves_the_report() {
     let rig = Rig::plain();

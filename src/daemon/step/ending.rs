@@ -83,12 +83,18 @@ pub(super) async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepEr
     if shells.policy.resubmit_in_doubt && job.attempts < IN_DOUBT_ATTEMPTS_MAX {
         return Ok(Stepped::with(shells.record(&job, Event::SubmitAgain, Vec::new()).await?));
     }
+    let message = match job.attempts {
+        0 | 1 => doubt.message.clone(),
+        // Nobody knows it of any of them, and the bill is to be compared with this number.
+        attempts => format!("{}; up to {attempts} videos may have been charged", doubt.message),
+    };
     let failure = Failure {
         reason: Reason::InDoubt,
-        message: doubt.message.clone(),
+        message,
         stage: Stage::Submit,
         charged: Charged::Unknown,
         task: None,
+        task_over: false,
         request_id: doubt.request_id.clone(),
         http_status: doubt.http_status,
         problems: Vec::new(),

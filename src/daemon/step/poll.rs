@@ -33,7 +33,11 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
         PollAnswer::InQueue | PollAnswer::Generating => Ok(answered(job)),
         // Some gateways tell nothing of a task that has ended: no word for so long is a word, too.
         PollAnswer::UnknownStatus(word) if overdue => {
-            let failure = given_up(task, finish, format!("the API still says that the task's status is {word:?}"));
+            let message = match word.as_str() {
+                "" => "the API still gives no status of the task".to_owned(),
+                word => format!("the API still says that the task's status is {word:?}"),
+            };
+            let failure = given_up(task, finish, &message);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
         PollAnswer::UnknownStatus(word) => Ok(answered(job).and(News::UnknownStatus(word))),
@@ -48,7 +52,7 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
             if overdue {
                 let failure = late_failure(
                     Reason::NoVideo,
-                    "the task is done, but the API gives no link to its video".to_owned(),
+                    "the task is done, but the API gives no http or https link to its video".to_owned(),
                     &task,
                     request_id,
                 );
@@ -59,14 +63,14 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
         PollAnswer::Business(error) => poll_refused(shells, job, task, finish, &error, now).await,
         PollAnswer::Gone(_) if plan::is_young(&task, now, &shells.policy) => Ok(answered(job)),
         PollAnswer::Gone(refusal) => {
-            let failure = told(given_up(task, finish, refusal.message.clone()), &refusal);
+            let failure = told(gone(task, finish, refusal.message.clone()), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
         PollAnswer::Account(refusal) => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Gateway(refusal) => Ok(Stepped::with(job).and(News::GatewayRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Throttled(refusal) => Ok(Stepped::with(job).and(News::TooFast(refusal.retry_after))),
         PollAnswer::Unrelated(refusal) if overdue => {
-            let failure = told(given_up(task, finish, refusal.message.clone()), &refusal);
+            let failure = told(given_up(task, finish, &refusal.message), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
         PollAnswer::Unrelated(refusal) => {
@@ -112,16 +116,23 @@ fn not_our_account(answer: &PollAnswer, paid: &Account, asked: &Account) -> Opti
     }
 }
 
-/// The API has given the task up, or has had its time and says nothing of it.
-fn given_up(task: Task, finish: Option<Finish>, message: String) -> Failure {
+/// The API has had its time and says nothing of the task, which it may finish yet.
+fn given_up(task: Task, finish: Option<Finish>, message: &str) -> Failure {
+    let message = format!("{message}; tasks.give_up_after has passed");
+    Failure { task_over: false, ..gone(task, finish, message) }
+}
+
+/// The API says that the task is over.
+fn gone(task: Task, finish: Option<Finish>, message: String) -> Failure {
     match finish {
-        Some(_) => late_failure(Reason::DownloadFailed, message, &task, None),
+        Some(_) => Failure { task_over: true, ..late_failure(Reason::DownloadFailed, message, &task, None) },
         None => Failure {
             reason: Reason::TaskGone,
             message,
             stage: Stage::Poll,
             charged: Charged::Unknown,
             task: Some(task),
+            task_over: true,
             request_id: None,
             http_status: None,
             problems: Vec::new(),
@@ -143,7 +154,7 @@ async fn account_changed(
     overdue: bool,
 ) -> Result<Stepped, StepError> {
     if overdue {
-        let failure = given_up(task, None, said);
+        let failure = given_up(task, None, &said);
         return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }
     tracing::warn!(

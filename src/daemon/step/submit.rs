@@ -53,6 +53,7 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
                 stage: Stage::Submit,
                 charged: Charged::No,
                 task: None,
+                task_over: false,
                 request_id: refusal.request_id,
                 http_status: refusal.http_status,
                 problems: Vec::new(),

@@ -12,7 +12,10 @@ pub(super) fn judge(head: &[u8]) -> Outcome {
     }
     let filled = &head[..head.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1)];
     if !filled.is_empty() && (jpeg::SIGNATURE.starts_with(filled) || png::SIGNATURE.starts_with(filled)) {
-        return incomplete(format!("the file stops after {} bytes", filled.len()));
+        return incomplete(match filled.len() {
+            1 => "the file stops after 1 byte".to_owned(),
+            bytes => format!("the file stops after {bytes} bytes"),
+        });
     }
     if head.iter().take(ZERO_HEAD_BYTES).all(|&b| b == 0) {
         return incomplete("the file begins with nothing but zeros".to_owned());

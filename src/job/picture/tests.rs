@@ -328,8 +328,9 @@ fn what_the_api_does_not_take_is_called_by_its_name() {
 
 #[test]
 fn nothing_and_zeros_are_beginnings() {
-    let cases: [(&[u8], &str); 5] = [
+    let cases: [(&[u8], &str); 6] = [
         (b"", "the file is empty"),
+        (b"\xFF", "the file stops after 1 byte"),
         (b"\xFF\xD8", "the file stops after 2 bytes"),
         (b"\x89PNG", "the file stops after 4 bytes"),
         (&[0; 3], "the file begins with nothing but zeros"),

@@ -126,6 +126,7 @@ fn each_state_has_its_next_step() {
         stage: Stage::Poll,
         charged: Charged::Unknown,
         task: None,
+        task_over: false,
         request_id: None,
         http_status: None,
         problems: vec![],

@@ -61,6 +61,7 @@ fn failure(reason: Reason) -> Failure {
         stage: Stage::Submit,
         charged: Charged::No,
         task: None,
+        task_over: false,
         request_id: Some("20251122070000AB".to_owned()),
         http_status: Some(400),
         problems: vec![],

@@ -42,6 +42,7 @@ fn failure() -> Failure {
         stage: Stage::Poll,
         charged: Charged::Unknown,
         task: Some(task("7")),
+        task_over: true,
         request_id: None,
         http_status: None,
         problems: vec![],

@@ -40,6 +40,7 @@ fn failure(reason: Reason) -> Failure {
         stage: Stage::Poll,
         charged: Charged::Unknown,
         task: Some(task()),
+        task_over: true,
         request_id: Some("r2".to_owned()),
         http_status: Some(404),
         problems: vec![Problem { line: Some(3), message: "wrong".to_owned(), ..Problem::default() }],
@@ -333,6 +334,22 @@ fn what_is_no_ledger_is_refused_and_left_as_it_is() {
     let place = Place::new();
     Connection::open(place.path()).unwrap().execute_batch("CREATE TABLE contacts (name TEXT)").unwrap();
     assert!(matches!(refused(&place), OpenError::Foreign { .. }));
+}
+
+#[tokio::test]
+async fn a_failure_of_the_first_ledgers_leaves_it_open_whether_its_task_is_over() {
+    let place = Place::new();
+    let failed = job(1, State::Failed { failure: failure(Reason::TaskGone) });
+    let (ledger, _) = place.open();
+    ledger.write(insert(&failed)).await.unwrap();
+    drop(ledger);
+    let connection = Connection::open(place.path()).unwrap();
+    connection.busy_timeout(BUSY).unwrap();
+    let changed = connection.execute("UPDATE job SET detail = json_remove(detail, '$.failure.task_over')", []).unwrap();
+    assert_eq!(changed, 1);
+    let read = place.reader().job(failed.id).unwrap().unwrap();
+    let failure = Failure { task_over: false, ..failure(Reason::TaskGone) };
+    assert_eq!(read, Job { state: State::Failed { failure }, ..failed });
 }
 
 #[tokio::test]

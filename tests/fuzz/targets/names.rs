@@ -170,6 +170,7 @@ fn assert_told(job: &Job, message: &str, number: u32) {
         stage: Stage::Poll,
         charged: Charged::Unknown,
         task: Some(task(message)),
+        task_over: true,
         request_id: Some(message.to_owned()),
         http_status: Some(400),
         problems: vec![problem.clone(), problem],

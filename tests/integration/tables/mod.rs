@@ -74,9 +74,12 @@ pub struct Expected {
     pub request_id: Option<String>,
     /// The report's `message` contains this.
     pub says: Option<String>,
-    /// The daemon holds everything back for that reason, the files untouched, until the API is mended; `in` tells what then
-    /// becomes of them.
+    /// The daemon holds everything back for that reason until the API is mended; `in` tells what then becomes of the files.
+    /// Unless `paid_before` says otherwise nothing is paid by then, and the files lie untouched in the inbox.
     pub paused: Option<String>,
+    /// Submissions of this pair that were accepted before the pause: more than none where a poll raises it.
+    #[serde(default)]
+    pub paid_before: u64,
 }
 
 impl Expected {
@@ -215,6 +218,19 @@ pub fn words_of(case: &str, report: &Value) -> String {
     }
     words
 }
+
+/// What an operator reads while everything is held back for `reason`, without what differs from host to host.
+pub fn words_of_pause(case: &str, reason: &str, message: &str, advice: &str) -> String {
+    // What follows are the words of the system's resolver, which depend on whether it can ask anybody.
+    let message = match message.split_once(UNRESOLVED) {
+        Some((before, _)) => format!("{before}{UNRESOLVED} …"),
+        None => without_identifiers(message),
+    };
+    format!("{case}\n    paused for {reason}: {message}; {advice}\n")
+}
+
+/// Before the words of a resolver.
+const UNRESOLVED: &str = "the host's name cannot be resolved:";
 
 /// Digits in a row that make an identifier, of a task or of a request.
 const IDENTIFIER_DIGITS: usize = 14;

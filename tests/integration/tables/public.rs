@@ -19,6 +19,7 @@ use jimengd::simulator::{Script, Settings};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::{words_of, words_of_pause};
 use crate::rig::{Rig, TOKEN, files, script, vendor};
 use internet::{API, CDN, Internet};
 
@@ -32,6 +33,9 @@ const NETWORK: &str = "JIMENGD_TEST_NETWORK";
 
 /// What a child says of a row that was played to its good end.
 const PLAYED: &str = "=== played: ";
+
+/// Before the words of a row, as a string of JSON.
+const WORDS: &str = "=== words: ";
 
 /// What it says of one that was not, after what the row itself has said.
 const FAILED: &str = "=== failed: ";
@@ -117,6 +121,13 @@ fn every_row_of_the_table_is_played() {
     let played = said.matches(PLAYED).count();
     assert!(played == cases.len(), "{played} of {} rows played well\n{said}", cases.len());
     super::tell("public", played);
+    let words: Vec<String> = said.lines().filter_map(|line| line.strip_prefix(WORDS)).map(unquoted).collect();
+    let in_order = cases.iter().filter_map(|case| words.iter().find(|words| words.lines().next() == Some(case)));
+    super::assert_words("public", &in_order.map(String::as_str).collect::<Vec<_>>().join("\n"));
+}
+
+fn unquoted(text: &str) -> String {
+    serde_json::from_str(text).expect("a child writes JSON")
 }
 
 /// Past the test runner, which keeps to itself what a test that passes prints.
@@ -203,6 +214,9 @@ async fn play(row: &Row) {
         let loud = daemon.lines().into_iter().find(|line| line["reason"] == "gateway").expect("a loud message");
         assert_eq!(loud["level"], "warn");
         assert!(loud["message"].as_str().unwrap().contains(told), "{loud}");
+        let said = rig.snapshot().expect("it has said how it is").paused;
+        let paused = said.iter().find(|paused| paused.reason == "gateway").expect("it is paused");
+        tell_words(&words_of_pause(&row.case, "gateway", &paused.message, &paused.advice));
         rig.vendor().follow(Script::default());
         daemon.hang_up();
     }
@@ -214,6 +228,7 @@ async fn play(row: &Row) {
         assert_eq!((&report["reason"], &report["stage"]), (&reason.into(), &"download".into()));
         assert_eq!((&report["charged"], &report["code"]), (&"yes".into(), &serde_yaml::Value::Null));
         assert!(report["message"].as_str().unwrap().contains(told), "{report:?}");
+        tell_words(&words_of(&row.case, &report));
     }
     rig.drop_pair("after", "Another good one");
     rig.until_ended(videos + 1, reports).await;
@@ -236,6 +251,11 @@ async fn play(row: &Row) {
             assert!(!text.contains(secret), "{secret} is told:\n{text}");
         }
     }
+}
+
+/// Hands the words of a row to the process that started this one.
+fn tell_words(words: &str) {
+    say(&format!("{WORDS}{}", serde_json::Value::from(words)));
 }
 
 /// What stands in a file, as far as it is text.
