@@ -138,7 +138,9 @@ impl Shells {
                         }
                     }
                 }
-                result @ (Ok(()) | Err(WriteError::Contradiction(_) | WriteError::Closed)) => break result,
+                result @ (Ok(()) | Err(WriteError::Contradiction(_) | WriteError::Held(_) | WriteError::Closed)) => {
+                    break result;
+                }
             }
         };
         if failures > 0 {

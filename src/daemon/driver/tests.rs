@@ -55,7 +55,7 @@ fn on(job: &Job, events: impl IntoIterator<Item = Event>) -> Job {
 }
 
 fn accepted(job: &Job) -> Job {
-    on(job, [Event::Intended, Event::Accepted { task: task() }])
+    on(job, [Event::Intended, Event::Accepted { task: task(), holder: None }])
 }
 
 fn stepped(job: Job, news: Vec<News>) -> Stepped {
@@ -155,7 +155,7 @@ fn stopping_gives_back_what_was_never_sent_and_starts_nothing_else() {
         &job(2),
         [
             Event::Intended,
-            Event::Accepted { task: task() },
+            Event::Accepted { task: task(), holder: None },
             Event::AnotherAttempt { seed: Seed::Drawn(2), not_before: None },
         ],
     );
