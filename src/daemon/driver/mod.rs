@@ -16,7 +16,7 @@ use crate::api::Part;
 use crate::config::Config;
 use crate::job::plan::{self, Step};
 use crate::job::state::State;
-use crate::job::{Job, JobId, Reason};
+use crate::job::{Job, JobId, Reason, backoff};
 use crate::throttle::budget::{self, Budget};
 use crate::throttle::durations::{Durations, Starting};
 use crate::throttle::rate::Rate;
@@ -335,6 +335,7 @@ impl Driver {
         let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
         let Stepped { job, news, part, failed, wait, release } = stepped;
+        let wait = wait.min(backoff::RETRY_AFTER_MAX);
         if moved_files && !failed {
             self.disk_works();
         }

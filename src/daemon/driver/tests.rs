@@ -337,6 +337,49 @@ fn a_transfer_is_not_tried_again_before_its_server_wants_it() {
     begins(&mut driver, Step::Download, ready.id, now + wait);
 }
 
+/// What an answer may ask for that means to stop us for good: 31 years.
+const FOR_GOOD: Duration = Duration::from_secs(1_000_000_000);
+
+#[test]
+fn no_word_of_the_api_stops_submissions_for_more_than_ten_minutes() {
+    let now = Instant::now();
+    for news in [News::TooFast(Some(FOR_GOOD)), News::TooMany(Some(FOR_GOOD))] {
+        let mut driver = driver(now);
+        driver.learn(job(1).id, news.clone(), now);
+        assert!(driver.next(true, now + Duration::from_secs(599)).is_none(), "{news:?}: it is heeded");
+        let due = driver.next_due(true, now).expect("it goes on by itself");
+        assert!(due <= now + Duration::from_secs(600), "{news:?}");
+        assert!(matches!(driver.next(true, now + Duration::from_secs(600)), Some(Start::Claim(_))), "{news:?}");
+    }
+}
+
+#[test]
+fn no_word_of_the_api_stops_polls_for_more_than_ten_minutes() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let task = accepted(&job(1));
+    driver.adopt(task.clone(), now);
+    driver.learn(task.id, News::TooFast(Some(FOR_GOOD)), now);
+    assert!(driver.next(false, now + Duration::from_secs(599)).is_none(), "it is heeded");
+    begins(&mut driver, Step::Poll, task.id, now + Duration::from_secs(600));
+}
+
+#[test]
+fn no_server_holds_a_transfer_or_a_poll_back_for_more_than_ten_minutes() {
+    let now = Instant::now();
+    let submitted = accepted(&job(1));
+    let done = Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+    for (job, step) in [(on(&submitted, [done]), Step::Download), (submitted, Step::Poll)] {
+        let mut driver = driver(now);
+        driver.adopt(job.clone(), now);
+        let start = driver.next_due(false, now).unwrap_or(now);
+        begins(&mut driver, step, job.id, start);
+        driver.absorb(job.id, Stepped { failed: true, wait: FOR_GOOD, ..stepped(job.clone(), vec![]) }, 0, start);
+        assert!(driver.next(false, start + Duration::from_secs(599)).is_none(), "{step:?}: it is heeded");
+        begins(&mut driver, step, job.id, start + Duration::from_secs(600));
+    }
+}
+
 #[test]
 fn a_part_that_waits_for_a_fresh_link_is_kept_through_the_poll() {
     let now = Instant::now();

@@ -11,7 +11,7 @@ use super::shells::{Shells, StepError, blocking};
 use crate::api::{Part, Refusal, VendorError};
 use crate::job::plan::{self, Step};
 use crate::job::state::Event;
-use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task, backoff};
+use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task};
 use crate::ledger::{Change, Reader};
 use crate::spool::durable::Trouble;
 
@@ -76,7 +76,7 @@ pub struct Stepped {
     pub part: Option<Part>,
     /// The step failed on our side: try it again later.
     pub failed: bool,
-    /// The other side said that later is not before this has passed. Zero: it said nothing.
+    /// The other side said that later is not before this has passed, however long that is. Zero: it said nothing.
     pub wait: Duration,
     /// The pair's files are not what was judged: back to the inbox with them.
     pub release: bool,
@@ -210,9 +210,9 @@ pub(super) fn coded(error: &VendorError) -> String {
     format!("business code {}: {}", error.code, error.message)
 }
 
-/// What `Retry-After` asks for, as far as it is heeded.
+/// What `Retry-After` asks for. How far it is heeded is the driver's to say.
 pub(super) fn wait(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default().min(backoff::RETRY_AFTER_MAX)
+    retry_after.unwrap_or_default()
 }
 
 pub(super) fn said(refusal: &Refusal) -> String {
