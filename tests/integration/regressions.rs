@@ -81,6 +81,56 @@ async fn a_task_that_a_job_has_already_is_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_the_api_still_works_on_is_never_given_up_and_blocks_nobody() {
+    let rig = Rig::new(patient_vendor(), "tasks: {max: 1, give_up_after: 1ms}");
+    let daemon = rig.start();
+    rig.drop_pair("slow", "A slow cat");
+    rig.until("asked often", || rig.vendor().tasks().first().is_some_and(|task| task.polls >= 10)).await;
+    rig.drop_pair("quick", "A quick cat");
+    rig.until_paid(2).await;
+    let tasks = rig.vendor().tasks();
+    assert!(rig.vendor().finish(&tasks[1].task_id));
+    rig.until("the quick one is there", || rig.list("outbox").contains(&"quick.mp4".to_owned())).await;
+    let asked = rig.vendor().tasks()[0].polls;
+    rig.until("still asked", || rig.vendor().tasks()[0].polls >= asked + 5).await;
+    assert!(rig.vendor().finish(&tasks[0].task_id));
+    rig.until_ended(2, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    assert_eq!(rig.receipt("slow")["task_id"], tasks[0].task_id.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumped_by_a_day_gives_no_task_up() {
+    for silence in ["{word: pondering}", "{status: 200, body: '{}'}", "{word: generating}"] {
+        let rig = Rig::new(patient_vendor(), "");
+        rig.vendor().follow(script(&format!("- {{on: poll, do: {silence}}}")));
+        rig.drop_pair("cat", "A cat");
+        let daemon = rig.start();
+        let submitted = || {
+            let sql = "SELECT count(*) FROM job WHERE state = 'submitted'";
+            ledger(&rig).query_row(sql, [], |row| row.get::<_, u32>(0)).is_ok_and(|jobs| jobs == 1)
+        };
+        rig.until("recorded", || rig.vendor().paid() == 1 && submitted()).await;
+        daemon.stop().await;
+        // As if the clock had been a day behind when the task was accepted.
+        let earlier = "UPDATE job SET detail = json_set(detail, '$.task.submitted_at',
+            strftime('%Y-%m-%dT%H:%M:%SZ', json_extract(detail, '$.task.submitted_at'), '-1 day'))";
+        assert_eq!(ledger(&rig).execute(earlier, []).unwrap(), 1);
+        let asked = rig.vendor().tasks()[0].polls;
+        let daemon = rig.start();
+        rig.until("asked", || rig.reports() > 0 || rig.vendor().tasks()[0].polls >= asked + 3).await;
+        assert_eq!(rig.list("error"), Vec::<String>::new(), "{silence}");
+        rig.vendor().follow(Script::default());
+        assert!(rig.vendor().finish(&rig.vendor().tasks()[0].task_id));
+        rig.until_ended(1, 0).await;
+        daemon.stop().await;
+        rig.assert_all_is_well();
+        assert_eq!(rig.vendor().paid(), 1, "{silence}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_pair_is_rejected_once_the_error_folder_is_back() {
     let rig = Rig::plain();
     let daemon = rig.start();

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::TakenUp;
 use super::shells::{Shells, StepError, blocking};
 use crate::api::{Part, Refusal, VendorError};
 use crate::job::plan::{self, Step};
@@ -100,13 +101,15 @@ impl Stepped {
 
 /// Makes one move. Never fails: what went wrong on our side is news, and the job is then as it was recorded last. It is read back
 /// for that: a step that has recorded its intent must not be taken for one that has not.
-pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) -> Stepped {
+///
+/// `taken_up` is when this run took up the job's task, if it has one.
+pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>, taken_up: Option<TakenUp>) -> Stepped {
     let id = job.id;
     let moved = match step {
         Step::Submit => submit::submit(&shells, job).await,
         // A transfer that waits for a fresh link goes on with what it has.
-        Step::Poll => poll::poll(&shells, job).await.map(|stepped| Stepped { part, ..stepped }),
-        Step::Download => download::download(&shells, job, part).await,
+        Step::Poll => poll::poll(&shells, job, taken_up).await.map(|stepped| Stepped { part, ..stepped }),
+        Step::Download => download::download(&shells, job, part, taken_up).await,
         Step::Publish => ending::publish(&shells, job).await,
         Step::Resolve => ending::resolve(&shells, job).await,
         Step::Reject => ending::reject(&shells, job).await,
