@@ -88,6 +88,14 @@ impl Client {
     /// # Errors
     /// See [`SetupError`].
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        Self::by_way_of(settings, |builder| builder)
+    }
+
+    /// As [`Client::new`], with a last word on the way that each connection takes.
+    pub(super) fn by_way_of(
+        settings: Settings,
+        way: impl Fn(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Self, SetupError> {
         let base_url = settings.base_url.trim_end_matches('/').to_owned();
         check_base_url(&base_url, settings.allow_insecure)?;
         let submit_url = api_url(&base_url, "/task/jimeng/image2video")?;
@@ -102,13 +110,13 @@ impl Client {
         };
         let builder = || {
             let builder = if here { reqwest::Client::builder().no_proxy() } else { reqwest::Client::builder() };
-            builder
+            way(builder
                 .user_agent(concat!("jimengd/", env!("CARGO_PKG_VERSION")))
                 .tls_certs_merge(certificates.iter().cloned())
                 .retry(retry::never())
                 .referer(false)
                 .https_only(!settings.allow_insecure)
-                .connect_timeout(settings.connect_timeout)
+                .connect_timeout(settings.connect_timeout))
         };
         let to_api = || builder().redirect(redirect::Policy::none());
         let build = |builder: ClientBuilder| builder.build().map_err(SetupError::Tls);

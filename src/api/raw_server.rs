@@ -102,6 +102,12 @@ impl Peer {
         }
     }
 
+    /// Nothing more will be sent.
+    pub(super) async fn end(&mut self) {
+        // The other side may have gone before.
+        let _ended = self.stream.shutdown().await;
+    }
+
     pub(super) async fn send(&mut self, answer: &str) {
         self.try_send(answer).await.unwrap();
     }

@@ -339,6 +339,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::api::Settings;
     use crate::api::raw_server::{Peer, RawServer, TOKEN, answer, content_length};
     use crate::job::{AspectRatio, Seed};
 
@@ -452,6 +453,80 @@ mod tests {
                 let submitted = client.submit(&request(image_url), picture, &CancellationToken::new()).await;
                 assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{submitted:?}");
             }
+        }
+    }
+
+    /// A client whose only way to the API leads through a proxy at `proxy`.
+    fn behind(settings: Settings, proxy: &str) -> Client {
+        let proxy = reqwest::Proxy::all(proxy).unwrap();
+        Client::by_way_of(settings, |builder| builder.proxy(proxy.clone())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_is_not_there_leaves_everything_unsent() {
+        let proxy = RawServer::start().await;
+        let (settings, url) = (proxy.settings(), proxy.url());
+        drop(proxy);
+        for base_url in ["http://api.example", "https://api.example"] {
+            let client = behind(Settings { base_url: base_url.to_owned(), ..settings.clone() }, &url);
+            let submitted = client.submit(&request(None), Some(picture(b"x")), &CancellationToken::new()).await;
+            assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{base_url}: {submitted:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_makes_no_tunnel_sees_nothing_of_the_request() {
+        let proxy = RawServer::start().await;
+        let settings = Settings { base_url: "https://api.example".to_owned(), ..proxy.settings() };
+        for answer in [
+            "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nlocation: http://login.example/\r\ncontent-length: 0\r\n\r\n",
+            // The tunnel is there and leads nowhere: no TLS, so no request.
+            "HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 502 Bad Gateway\r\n\r\n",
+            "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+            "",
+        ] {
+            let client = behind(settings.clone(), &proxy.url());
+            let (submitted, (head, rest)) = against(client, &proxy, picture(b"picture"), async |mut peer: Peer| {
+                let head = peer.head().await;
+                // The other side may hang up on what is no answer.
+                let _ended = peer.try_send(answer).await;
+                peer.end().await;
+                (head, peer.rest().await)
+            })
+            .await;
+            assert!(matches!(submitted, SubmitAnswer::Unsent(_)), "{answer:?}: {submitted:?}");
+            assert!(head.starts_with("connect api.example:443 "), "{head}");
+            let seen = [head.as_bytes(), &rest].concat();
+            for secret in [TOKEN.as_bytes(), b"image2video", STANDARD.encode(b"picture").as_bytes()] {
+                assert!(!seen.windows(secret.len()).any(|part| part == secret), "{answer:?}: {head}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_through_a_proxy_that_sees_plain_requests_may_be_the_api_s_own() {
+        let proxy = RawServer::start().await;
+        let settings = Settings { base_url: "http://api.example".to_owned(), ..proxy.settings() };
+        for (early, answer, expected) in [
+            (false, answer("200 OK", ACCEPTED), "Accepted"),
+            // It lets nobody through, so the API has seen nothing.
+            (false, answer("407 Proxy Authentication Required", "<html>"), "Gateway"),
+            // Nobody can tell whether the request had reached the API: unless it was not whole, it is in doubt.
+            (false, answer("502 Bad Gateway", "<html>"), "InDoubt"),
+            (true, answer("502 Bad Gateway", "<html>"), "Unsent"),
+        ] {
+            let picture = if early { large() } else { picture(b"picture") };
+            let client = behind(settings.clone(), &proxy.url());
+            let (submitted, (head, _peer)) = against(client, &proxy, picture, async |mut peer: Peer| {
+                let head = if early { peer.head().await } else { peer.request().await.0 };
+                peer.send(&answer).await;
+                (head, peer)
+            })
+            .await;
+            assert!(format!("{submitted:?}").starts_with(expected), "{expected}: {submitted:?}");
+            assert!(head.starts_with("post http://api.example/task/jimeng/image2video http/1.1\r\n"), "{head}");
         }
     }
 

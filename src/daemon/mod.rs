@@ -19,6 +19,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 mod claiming;
+mod clock;
 mod driver;
 pub mod intake;
 mod pause;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Moment;
 use crate::api::Client;
 use crate::job::backoff::DISK;
 use crate::job::plan::Policy;
@@ -50,6 +51,8 @@ pub struct Shells {
     pub stop: CancellationToken,
     /// How many records wait for a disk that refuses them. Nothing is sent while there is one.
     pub unwritten: Arc<AtomicUsize>,
+    /// When the daemon started.
+    pub started: Moment,
     /// Where the course of jobs is told, for who wants to show it.
     pub observer: Option<mpsc::Sender<Progress>>,
 }
@@ -138,7 +141,9 @@ impl Shells {
                         }
                     }
                 }
-                result @ (Ok(()) | Err(WriteError::Contradiction(_) | WriteError::Closed)) => break result,
+                result @ (Ok(()) | Err(WriteError::Contradiction(_) | WriteError::Held(_) | WriteError::Closed)) => {
+                    break result;
+                }
             }
         };
         if failures > 0 {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use super::clock::Moment;
 use super::driver::Driver;
 use super::intake::{self, Intake};
 use super::recovery::{self, Leftover};
@@ -63,6 +64,7 @@ impl Daemon {
             limits: config.picture,
             stop: controls.stop.child_token(),
             unwritten,
+            started: Moment::now(),
             observer: options.observer,
         };
         let jobs = recovery::recover(&shells, leftover).await.map_err(DaemonError::Recovery)?;

@@ -133,7 +133,7 @@ impl Daemon {
                         Claiming::Job(job)
                             if matches!(job.state, State::Queued { .. }) && !shells.stop.is_cancelled() =>
                         {
-                            let stepped = step::run(shells, (*job).clone(), Step::Submit, None).await;
+                            let stepped = step::run(shells, (*job).clone(), Step::Submit, None, None).await;
                             Ended::Claimed(id, Box::new(pair), Claiming::Job(job), Some(stepped))
                         }
                         claiming @ (Claiming::Job(_)
@@ -147,7 +147,9 @@ impl Daemon {
             Start::Step(job, step, part) => {
                 let id = job.id;
                 let set = if step == Step::Submit { &mut self.sending } else { &mut self.moving };
-                let handle = set.spawn(async move { Ended::Stepped(id, step::run(shells, *job, step, part).await) });
+                let taken_up = self.driver.taken_up(id);
+                let handle =
+                    set.spawn(async move { Ended::Stepped(id, step::run(shells, *job, step, part, taken_up).await) });
                 self.working.insert(handle.id(), id);
             }
             Start::Release(job) => {
@@ -368,6 +370,7 @@ impl Daemon {
             limits: new.picture,
             stop: old.stop.clone(),
             unwritten: old.unwritten.clone(),
+            started: old.started,
             observer: old.observer.clone(),
         });
         self.disk_checked_at = None;

@@ -20,6 +20,38 @@ pub struct Policy {
     pub give_up_after: Duration,
 }
 
+/// How old a task is. What this run has seen of it is kept apart from what the wall clock says of the time before, which may be
+/// wrong by any length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Age {
+    /// From its submission until this run took it up; nothing if this run has submitted it.
+    pub before: Duration,
+    /// Since then.
+    pub watched: Duration,
+}
+
+impl Age {
+    /// All of it.
+    pub fn whole(self) -> Duration {
+        self.before.saturating_add(self.watched)
+    }
+
+    /// Whether the API has had its time. A task that it still works on takes no slot then, and is asked about for ever.
+    pub fn is_overdue(self, give_up_after: Duration) -> bool {
+        self.whole() > give_up_after
+    }
+
+    /// Whether an answer that says nothing of an end is one, too. The time before this run is not believed alone.
+    pub fn may_be_given_up(self, policy: &Policy) -> bool {
+        self.is_overdue(policy.give_up_after) && self.watched >= WATCHED_BEFORE_GIVING_UP.min(policy.give_up_after)
+    }
+
+    /// Whether the API may not know the task yet. An overdue task is never young: whatever gives it up is believed.
+    pub fn is_young(self, policy: &Policy) -> bool {
+        self.whole() < UNKNOWN_AT_FIRST.min(policy.give_up_after)
+    }
+}
+
 /// One move.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -101,15 +133,19 @@ impl Ruling {
 /// How long after its submission a task may be unknown to the API without being lost.
 pub const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(30);
 
+/// For so long a run asks about a task that looks overdue before it gives it up: longer than a task takes, if the wall clock was
+/// wrong about it, and short against the time that a real one has had.
+pub const WATCHED_BEFORE_GIVING_UP: Duration = Duration::from_secs(60 * 60);
+
 /// What `code`, given to a submission, means for `job`.
 pub fn on_submit(job: &Job, code: BusinessCode, policy: &Policy) -> Ruling {
     // This attempt is not counted yet, hence the 1.
     submit_ruling(code, has_attempt_left(job, 1, policy))
 }
 
-/// What `code`, given to a poll, means for `job`.
-pub fn on_poll(job: &Job, task: &Task, code: BusinessCode, now: Timestamp, policy: &Policy) -> Ruling {
-    poll_ruling(code, is_young(task, now, policy), has_attempt_left(job, 0, policy))
+/// What `code`, given to a poll, means for `job`, whose task is of that age.
+pub fn on_poll(job: &Job, age: Age, code: BusinessCode, policy: &Policy) -> Ruling {
+    poll_ruling(code, age.is_young(policy), has_attempt_left(job, 0, policy))
 }
 
 /// What `code`, given to a submission, means.
@@ -134,12 +170,7 @@ pub fn poll_ruling(code: BusinessCode, young: bool, attempt_left: bool) -> Rulin
     }
 }
 
-/// Whether the API may not know the task yet. An overdue task is never young: whatever gives it up is believed.
-pub fn is_young(task: &Task, now: Timestamp, policy: &Policy) -> bool {
-    age(task, now) < UNKNOWN_AT_FIRST.min(policy.give_up_after)
-}
-
-/// How long ago the task was accepted; zero if the clock was set back since.
+/// How long ago the task was accepted, by the wall clock; zero if that was set back since.
 pub fn age(task: &Task, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(task.submitted_at)).unwrap_or(Duration::ZERO)
 }

@@ -12,6 +12,9 @@
 //! any of these but Fetched and Delivered ──Condemned──▶ Failing ──Rejected──▶ Failed
 //! ```
 //!
+//! An acceptance with a task that another job has already is an `OutcomeUnknown`, too: two jobs never share a task, but for one
+//! that tries an earlier one again.
+//!
 //! Absent on purpose: no way from `Submitting` back to `Queued` without proof that nothing was accepted, and no way out of
 //! `Delivered` and `Failed`.
 
@@ -206,6 +209,8 @@ pub enum Event {
     Accepted {
         /// The task.
         task: Task,
+        /// The other job of ours that has this task already, if there is one.
+        holder: Option<JobId>,
     },
     /// The answer cannot be had.
     OutcomeUnknown {
@@ -378,9 +383,12 @@ impl Job {
                 State::Submitting
             }
             (State::Submitting, Event::NotSent { not_before }) => State::Queued { not_before },
-            (State::Submitting, Event::Accepted { task }) => {
+            (State::Submitting, Event::Accepted { task, holder }) => {
                 next.attempts += 1;
-                State::Submitted { task, finish: None, ask_at: None }
+                match holder {
+                    None => State::Submitted { task, finish: None, ask_at: None },
+                    Some(holder) => State::InDoubt { doubt: task_of_another(&task, holder) },
+                }
             }
             (State::Submitting, Event::OutcomeUnknown { doubt }) => {
                 next.attempts += 1;
@@ -464,6 +472,16 @@ impl Job {
         let picture = self.input.picture.as_ref().map(|file| &file.name);
         let sidecar = self.input.sidecar.as_ref().map(|file| &file.name);
         Names::of(&self.pair.stem, picture, sidecar, number, &self.id.short())
+    }
+}
+
+/// One task makes one video. Which of the two jobs it makes one for is unknown, and so is whether this request made another task
+/// whose identifier was mixed up: the earlier job keeps the task, and this one is nobody's to decide.
+fn task_of_another(task: &Task, holder: JobId) -> Doubt {
+    Doubt {
+        message: format!("the API accepted it as task {}, which job {holder} has already", task.task_id),
+        request_id: task.request_id.clone(),
+        http_status: None,
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, TaskId};
 
 mod record;
 mod sqlite;
@@ -33,6 +33,14 @@ pub enum Change {
     Update(Box<Job>),
     /// A job that was released: its files are the user's again.
     Delete(JobId),
+    /// Nothing to write but a condition: no other job of the ledger has this task, or the call ends as [`WriteError::Held`]. It is
+    /// asked here, where one thread commits, so that of two acceptances with one task the later one is told apart for certain.
+    Unshared {
+        /// The job that may have it.
+        job: JobId,
+        /// The task.
+        task_id: TaskId,
+    },
     /// Money set aside for an intent.
     Reserve {
         /// The job.
@@ -151,6 +159,9 @@ pub enum WriteError {
     /// A row was not as it must be: a bug, or another program writes to the ledger.
     #[error("the ledger contradicts the daemon: {0}")]
     Contradiction(String),
+    /// The task is another job's: see [`Change::Unshared`].
+    #[error("the task is that of job {0}")]
+    Held(JobId),
     /// The thread that writes has ended.
     #[error("the ledger is closed")]
     Closed,

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Change, Counts, DURATIONS_MAX, Memory, OpenError, WriteError, record};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, TaskId};
 
 /// The schema this program writes.
 const SCHEMA: i64 = 1;
@@ -30,6 +30,10 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// Reservations older than this can be forgotten: no window is longer than a day.
 pub const SPENDING_KEPT: SignedDuration = SignedDuration::from_hours(25);
+
+/// Finds the other job that has a task. An index answers it, for it is asked at each acceptance.
+const HOLDER: &str = "-- the other job that has a task
+    SELECT job FROM job WHERE task_id = ?1 AND job <> ?2 ORDER BY claimed_at DESC, job DESC LIMIT 1";
 
 /// The writing end. Cheap to clone; the thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -289,10 +293,10 @@ fn try_commit(connection: &mut Connection, batch: &[Call]) -> rusqlite::Result<V
                 savepoint.commit()?;
                 verdicts.push(Ok(()));
             }
-            Ok(Some(contradiction)) => {
+            Ok(Some(refusal)) => {
                 // Dropped, so rolled back.
                 drop(savepoint);
-                verdicts.push(Err(WriteError::Contradiction(contradiction)));
+                verdicts.push(Err(refusal));
             }
             Err(rusqlite::Error::SqliteFailure(error, message))
                 if error.code == rusqlite::ErrorCode::ConstraintViolation =>
@@ -307,17 +311,17 @@ fn try_commit(connection: &mut Connection, batch: &[Call]) -> rusqlite::Result<V
     Ok(verdicts)
 }
 
-fn apply_all(connection: &Connection, changes: &[Change]) -> rusqlite::Result<Option<String>> {
+fn apply_all(connection: &Connection, changes: &[Change]) -> rusqlite::Result<Option<WriteError>> {
     for change in changes {
-        if let Some(contradiction) = apply(connection, change)? {
-            return Ok(Some(contradiction));
+        if let Some(refusal) = apply(connection, change)? {
+            return Ok(Some(refusal));
         }
     }
     Ok(None)
 }
 
-/// Applies one change; a contradiction is said in words.
-fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<String>> {
+/// Applies one change, or says why the ledger will not have it.
+fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<WriteError>> {
     match change {
         Change::Insert(job) => {
             record::write(&mut connection.prepare_cached(record::INSERT)?, job)?;
@@ -325,7 +329,8 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<St
         Change::Update(job) => {
             let rows = record::write(&mut connection.prepare_cached(record::UPDATE)?, job)?;
             if rows != 1 {
-                return Ok(Some(format!("job {} has {rows} live rows, not one", job.id)));
+                let what = format!("job {} has {rows} live rows, not one", job.id);
+                return Ok(Some(WriteError::Contradiction(what)));
             }
         }
         Change::Delete(job) => {
@@ -333,9 +338,11 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<St
                 .prepare_cached("-- forget a released job\nDELETE FROM job WHERE job = ?1 AND state = 'queued'")?
                 .execute([job.to_string()])?;
             if rows != 1 {
-                return Ok(Some(format!("job {job} has {rows} queued rows, not one")));
+                let what = format!("job {job} has {rows} queued rows, not one");
+                return Ok(Some(WriteError::Contradiction(what)));
             }
         }
+        Change::Unshared { job, task_id } => return other_holder(connection, *job, task_id),
         Change::Reserve { job, send, at } => {
             connection
                 .prepare_cached(
@@ -384,6 +391,19 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<St
         }
     }
     Ok(None)
+}
+
+/// Refuses if another job than `job` has the task. A job that tries an earlier one again shares its task without asking here;
+/// the newest of them is named.
+fn other_holder(connection: &Connection, job: JobId, task_id: &TaskId) -> rusqlite::Result<Option<WriteError>> {
+    let holder: Option<String> = connection
+        .prepare_cached(HOLDER)?
+        .query_row((task_id.as_str(), job.to_string()), |row| row.get(0))
+        .optional()?;
+    Ok(holder.map(|id| match JobId::parse(&id) {
+        Some(other) => WriteError::Held(other),
+        None => WriteError::Contradiction(format!("{id} is not a job's identifier")),
+    }))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jimengd::simulator::{Script, Settings};
 
-use crate::rig::{self, Rig, faulty_vendor, patient_vendor};
+use crate::rig::{self, Rig, faulty_vendor, patient_vendor, script};
 
 /// How long a lock on the ledger is waited for.
 const BUSY: Duration = Duration::from_secs(5);
@@ -37,6 +37,97 @@ async fn a_stop_while_an_acceptance_cannot_be_recorded_pays_nothing_twice() {
     rig.run_once().await;
     assert_eq!(rig.vendor().paid(), 1);
     assert_eq!(rig.report("cat")["reason"], "in_doubt");
+}
+
+/// Each submission is accepted and paid, and answered with this task.
+fn always_task(task_id: &str) -> Script {
+    let answer = format!(r#"{{"code":10000,"data":{{"task_id":"{task_id}"}},"request_id":"r8"}}"#);
+    script(&format!("- {{on: submit, do: {{accepted: '{answer}'}}}}"))
+}
+
+fn assert_in_doubt_over(rig: &Rig, name: &str, task_id: &str, holder: &str) {
+    let report = rig.report(name);
+    assert_eq!((&report["reason"], &report["charged"]), (&"in_doubt".into(), &"unknown".into()), "{report:?}");
+    assert_eq!(report["message"], format!("the API accepted it as task {task_id}, which job {holder} has already"));
+    assert_eq!((&report["task_id"], &report["request_id"]), (&serde_yaml::Value::Null, &"r8".into()));
+    assert_eq!((&report["stage"], &report["attempts"]), (&"submit".into(), &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_a_job_has_already_is_nobody_elses() {
+    let rig = Rig::new(patient_vendor(), "");
+    let daemon = rig.start();
+    rig.drop_pair("first", "The first cat");
+    let task_of = |name: &str| {
+        let sql = "SELECT job, task_id FROM job WHERE stem = ?1 AND state = 'submitted'";
+        ledger(&rig).query_row(sql, [name.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).ok()
+    };
+    rig.until("accepted", || task_of("first").is_some()).await;
+    let (first, task_id): (String, String) = task_of("first").unwrap();
+    rig.vendor().follow(always_task(&task_id));
+    rig.drop_pair("second", "The second cat");
+    rig.until("in doubt", || rig.reports() == 1).await;
+    assert_in_doubt_over(&rig, "second", &task_id, &first);
+    assert!(rig.vendor().finish(&task_id));
+    rig.until_ended(1, 1).await;
+    daemon.stop().await;
+    assert_eq!(rig.receipt("first")["task_id"], task_id.as_str());
+    // The ledger remembers it in another run, when its job has long been delivered.
+    rig.drop_pair("third", "The third cat");
+    rig.run_once().await;
+    assert_in_doubt_over(&rig, "third", &task_id, &first);
+    rig.assert_all_is_well();
+    assert_eq!((rig.videos(), rig.vendor().paid()), (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_the_api_still_works_on_is_never_given_up_and_blocks_nobody() {
+    let rig = Rig::new(patient_vendor(), "tasks: {max: 1, give_up_after: 1ms}");
+    let daemon = rig.start();
+    rig.drop_pair("slow", "A slow cat");
+    rig.until("asked often", || rig.vendor().tasks().first().is_some_and(|task| task.polls >= 10)).await;
+    rig.drop_pair("quick", "A quick cat");
+    rig.until_paid(2).await;
+    let tasks = rig.vendor().tasks();
+    assert!(rig.vendor().finish(&tasks[1].task_id));
+    rig.until("the quick one is there", || rig.list("outbox").contains(&"quick.mp4".to_owned())).await;
+    let asked = rig.vendor().tasks()[0].polls;
+    rig.until("still asked", || rig.vendor().tasks()[0].polls >= asked + 5).await;
+    assert!(rig.vendor().finish(&tasks[0].task_id));
+    rig.until_ended(2, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    assert_eq!(rig.receipt("slow")["task_id"], tasks[0].task_id.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumped_by_a_day_gives_no_task_up() {
+    for silence in ["{word: pondering}", "{status: 200, body: '{}'}", "{word: generating}"] {
+        let rig = Rig::new(patient_vendor(), "");
+        rig.vendor().follow(script(&format!("- {{on: poll, do: {silence}}}")));
+        rig.drop_pair("cat", "A cat");
+        let daemon = rig.start();
+        let submitted = || {
+            let sql = "SELECT count(*) FROM job WHERE state = 'submitted'";
+            ledger(&rig).query_row(sql, [], |row| row.get::<_, u32>(0)).is_ok_and(|jobs| jobs == 1)
+        };
+        rig.until("recorded", || rig.vendor().paid() == 1 && submitted()).await;
+        daemon.stop().await;
+        // As if the clock had been a day behind when the task was accepted.
+        let earlier = "UPDATE job SET detail = json_set(detail, '$.task.submitted_at',
+            strftime('%Y-%m-%dT%H:%M:%SZ', json_extract(detail, '$.task.submitted_at'), '-1 day'))";
+        assert_eq!(ledger(&rig).execute(earlier, []).unwrap(), 1);
+        let asked = rig.vendor().tasks()[0].polls;
+        let daemon = rig.start();
+        rig.until("asked", || rig.reports() > 0 || rig.vendor().tasks()[0].polls >= asked + 3).await;
+        assert_eq!(rig.list("error"), Vec::<String>::new(), "{silence}");
+        rig.vendor().follow(Script::default());
+        assert!(rig.vendor().finish(&rig.vendor().tasks()[0].task_id));
+        rig.until_ended(1, 0).await;
+        daemon.stop().await;
+        rig.assert_all_is_well();
+        assert_eq!(rig.vendor().paid(), 1, "{silence}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

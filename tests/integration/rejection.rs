@@ -303,6 +303,22 @@ async fn a_refused_connection_is_no_doubt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_away_for_a_while_is_no_doubt() {
+    let mut rig = Rig::new(vendor(), "api: {base_url: 'http://api.example'}");
+    rig.close_vendor().await;
+    rig.drop_pair("cat", "A cat");
+    let mut daemon = rig.spawn_behind_proxy();
+    rig.until("the daemon has noticed", || rig.is_paused("gateway")).await;
+    rig.open_vendor();
+    rig.until_ended(1, 0).await;
+    daemon.terminate();
+    assert_eq!(daemon.code().await, 0);
+    rig.assert_all_is_well();
+    assert_eq!(rig.vendor().paid(), 1);
+    assert_eq!(rig.receipt("cat")["attempts"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_cut_short_is_sent_again_and_paid_once() {
     let rig = Rig::new(faulty_vendor("- {on: submit, nth: 1, do: {close: head}}"), "picture: {max_bytes: null}");
     // More than the connection's buffers swallow: a request that was handed over whole would be in doubt.

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::clock::TakenUp;
 use super::pause::{PauseReason, Pauses};
 use super::step::{News, Stepped};
 use crate::api::Part;
 use crate::config::Config;
-use crate::job::plan::{self, Step};
+use crate::job::plan::{Age, Step};
 use crate::job::state::State;
-use crate::job::{Job, JobId, Reason};
+use crate::job::{Job, JobId, Reason, backoff};
 use crate::throttle::budget::{self, Budget};
 use crate::throttle::durations::{Durations, Starting};
 use crate::throttle::rate::Rate;
@@ -81,6 +82,8 @@ struct Resting {
     job: Job,
     /// The unfinished transfer.
     part: Option<Part>,
+    /// When this run took up its task, if it has one.
+    taken_up: Option<TakenUp>,
     /// Failures of our own side in a row.
     failures: u32,
     /// When it came to want what it wants, for what must not wait too long.
@@ -335,6 +338,7 @@ impl Driver {
         let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
         let Stepped { job, news, part, failed, wait, release } = stepped;
+        let wait = wait.min(backoff::RETRY_AFTER_MAX);
         if moved_files && !failed {
             self.disk_works();
         }
@@ -357,7 +361,7 @@ impl Driver {
         if may_be_released(&job) && (release || self.stopping || was_leaving || self.holds_back(refused)) {
             self.flying.remove(&id);
             let wait = (failures > 0).then(|| queues::retry_wait(&job, failures));
-            self.resting.insert(id, Resting { job, part: None, failures, since: now, leaving: true });
+            self.resting.insert(id, Resting { job, part: None, taken_up: None, failures, since: now, leaving: true });
             match wait {
                 Some(wait) => self.due.push(Reverse((now + wait, id))),
                 None => self.queue(id),
@@ -387,11 +391,22 @@ impl Driver {
         self.resting.get(&id).map_or(0, |resting| resting.failures)
     }
 
+    /// When this run took up the task of a job that rests or runs.
+    pub fn taken_up(&self, id: JobId) -> Option<TakenUp> {
+        self.resting.get(&id)?.taken_up
+    }
+
+    /// The same for a job that comes to rest: as it was, unless its task is new to us.
+    fn take_up(&self, job: &Job, now: Instant) -> Option<TakenUp> {
+        let task = job.state.task()?;
+        let before = self.resting.get(&job.id).filter(|before| before.job.state.task() == Some(task));
+        before.and_then(|before| before.taken_up).or_else(|| Some(TakenUp::new(task, now, Timestamp::now())))
+    }
+
     /// Keeps account of who takes a slot.
-    fn count(&mut self, job: &Job, now: Instant) {
+    fn count(&mut self, job: &Job, age: Option<Age>, now: Instant) {
         // What the API has not finished for so long takes no slot any more, or it would block the account for ever.
-        let overdue =
-            job.state.task().is_some_and(|task| plan::age(task, Timestamp::now()) > self.limits.give_up_after);
+        let overdue = age.is_some_and(|age| age.is_overdue(self.limits.give_up_after));
         if job.state.is_in_flight() && !overdue {
             self.flying.insert(job.id);
             return;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Driver, Move, Resting, Retry, Running, Start};
 use crate::api::Part;
-use crate::job::plan::{self, Next, Step};
+use crate::job::plan::{self, Age, Next, Step};
 use crate::job::state::State;
 use crate::job::{Job, JobId, backoff};
 
@@ -23,7 +23,9 @@ const JUST_NOW: Duration = Duration::from_secs(1);
 impl Driver {
     /// Puts a job where it belongs until its next step.
     pub(super) fn rest(&mut self, job: Job, part: Option<Part>, retry: Retry, now: Instant) {
-        self.count(&job, now);
+        let taken_up = self.take_up(&job, now);
+        let age = taken_up.map(|taken_up| taken_up.age(now));
+        self.count(&job, age, now);
         let id = job.id;
         let next = plan::next_step(&job);
         let Retry { failures, wait } = retry;
@@ -36,8 +38,7 @@ impl Driver {
         let unchanged = self.resting.get(&id).is_some_and(|before| before.job.state == job.state);
         let least = match next {
             Next::Now(Step::Poll) | Next::At(_, Step::Poll) if unchanged => {
-                let age = job.state.task().map(|task| plan::age(task, Timestamp::now()));
-                Some(now + self.durations.wait(age, &self.limits.starting, fastrand::f64()))
+                Some(now + self.durations.wait(age.map(Age::whole), &self.limits.starting, fastrand::f64()))
             }
             Next::Now(_) | Next::At(..) | Next::WhenLikely(_) | Next::Finished => None,
         };
@@ -51,14 +52,13 @@ impl Driver {
             Next::At(at, _) => Some(now + until(at)).max(retry).max(least),
             Next::WhenLikely(_) => {
                 let asked = self.resting.get(&id).is_some_and(|before| before.job.state.task() == job.state.task());
-                let age = job.state.task().map(|task| plan::age(task, Timestamp::now()));
                 // Right after the submission there is no age to speak of; a task from an earlier run has one.
-                let age = age.filter(|age| asked || *age > JUST_NOW);
+                let age = age.map(Age::whole).filter(|age| asked || *age > JUST_NOW);
                 let wait = self.durations.wait(age, &self.limits.starting, fastrand::f64());
                 Some(now + wait).max(retry)
             }
         };
-        self.resting.insert(id, Resting { job, part, failures, since: now, leaving: false });
+        self.resting.insert(id, Resting { job, part, taken_up, failures, since: now, leaving: false });
         match at {
             Some(at) => self.due.push(Reverse((at, id))),
             None => self.queue(id),

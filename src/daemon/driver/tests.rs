@@ -55,7 +55,7 @@ fn on(job: &Job, events: impl IntoIterator<Item = Event>) -> Job {
 }
 
 fn accepted(job: &Job) -> Job {
-    on(job, [Event::Intended, Event::Accepted { task: task() }])
+    on(job, [Event::Intended, Event::Accepted { task: task(), holder: None }])
 }
 
 fn stepped(job: Job, news: Vec<News>) -> Stepped {
@@ -155,7 +155,7 @@ fn stopping_gives_back_what_was_never_sent_and_starts_nothing_else() {
         &job(2),
         [
             Event::Intended,
-            Event::Accepted { task: task() },
+            Event::Accepted { task: task(), holder: None },
             Event::AnotherAttempt { seed: Seed::Drawn(2), not_before: None },
         ],
     );
@@ -335,6 +335,96 @@ fn a_transfer_is_not_tried_again_before_its_server_wants_it() {
     driver.absorb(ready.id, Stepped { failed: true, wait, ..stepped(ready.clone(), vec![]) }, 0, now);
     assert!(driver.next(false, now + wait - Duration::from_secs(1)).is_none(), "it comes back too early");
     begins(&mut driver, Step::Download, ready.id, now + wait);
+}
+
+#[test]
+fn a_task_that_the_api_works_on_for_ever_is_asked_about_rarely_and_takes_no_slot() {
+    let now = Instant::now();
+    let mut driver = Driver::new(&config("{max: 8}"), Some(Learned { size: 1, found: true }), [], [], now);
+    let endless = accepted(&job(1));
+    driver.adopt(endless.clone(), now);
+    assert!(driver.next(true, now).is_none(), "it takes the only slot");
+    let late = now + Duration::from_secs(12 * 60 * 60 + 1);
+    for at in [late, late + Duration::from_secs(24 * 60 * 60)] {
+        begins(&mut driver, Step::Poll, endless.id, at);
+        driver.absorb(endless.id, stepped(endless.clone(), vec![News::Answered(Call::Poll)]), 0, at);
+        let due = driver.next_due(false, at).expect("it is never forgotten");
+        assert!(due >= at + Duration::from_secs(27) && due <= at + Duration::from_secs(33), "{:?}", due - at);
+    }
+    assert_eq!(driver.in_flight(), 0);
+    assert!(matches!(driver.next(true, late), Some(Start::Claim(_))), "an overdue task blocks the only slot");
+}
+
+#[test]
+fn a_task_is_taken_up_once_in_a_run_whatever_becomes_of_its_link() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let day = Duration::from_secs(24 * 60 * 60);
+    let old = Task { submitted_at: Timestamp::now() - jiff::SignedDuration::from_hours(24), ..task() };
+    let submitted = on(&job(1), [Event::Intended, Event::Accepted { task: old, holder: None }]);
+    driver.adopt(submitted.clone(), now);
+    let done = || Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+    let ready = on(&submitted, [done()]);
+    let later = now + Duration::from_secs(60);
+    for job in [&submitted, &ready, &on(&ready, [Event::LinkStale]), &ready] {
+        driver.absorb(job.id, stepped(job.clone(), Vec::new()), 0, later);
+    }
+    let age = driver.taken_up(submitted.id).expect("it has a task").age(later);
+    assert_eq!(age.watched, Duration::from_secs(60));
+    assert!(age.before >= day && age.before < day + Duration::from_secs(600), "{age:?}");
+    let again = Event::AnotherAttempt { seed: Seed::Drawn(2), not_before: None };
+    let queued = on(&submitted, [again]);
+    driver.absorb(queued.id, stepped(queued.clone(), Vec::new()), 0, later);
+    assert_eq!(driver.taken_up(queued.id), None);
+    let another = Task { task_id: TaskId::new("8").expect("an identifier"), ..task() };
+    let next = on(&queued, [Event::Intended, Event::Accepted { task: another, holder: None }]);
+    driver.absorb(next.id, stepped(next.clone(), Vec::new()), 0, later);
+    let age = driver.taken_up(next.id).expect("it has a task").age(later);
+    assert_eq!(age.watched, Duration::ZERO, "its new task is not as old as the first");
+    assert!(age.before < day, "{age:?}");
+}
+
+/// What an answer may ask for that means to stop us for good: 31 years.
+const FOR_GOOD: Duration = Duration::from_secs(1_000_000_000);
+
+#[test]
+fn no_word_of_the_api_stops_submissions_for_more_than_ten_minutes() {
+    let now = Instant::now();
+    for news in [News::TooFast(Some(FOR_GOOD)), News::TooMany(Some(FOR_GOOD))] {
+        let mut driver = driver(now);
+        driver.learn(job(1).id, news.clone(), now);
+        assert!(driver.next(true, now + Duration::from_secs(599)).is_none(), "{news:?}: it is heeded");
+        let due = driver.next_due(true, now).expect("it goes on by itself");
+        assert!(due <= now + Duration::from_secs(600), "{news:?}");
+        assert!(matches!(driver.next(true, now + Duration::from_secs(600)), Some(Start::Claim(_))), "{news:?}");
+    }
+}
+
+#[test]
+fn no_word_of_the_api_stops_polls_for_more_than_ten_minutes() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    let task = accepted(&job(1));
+    driver.adopt(task.clone(), now);
+    driver.learn(task.id, News::TooFast(Some(FOR_GOOD)), now);
+    assert!(driver.next(false, now + Duration::from_secs(599)).is_none(), "it is heeded");
+    begins(&mut driver, Step::Poll, task.id, now + Duration::from_secs(600));
+}
+
+#[test]
+fn no_server_holds_a_transfer_or_a_poll_back_for_more_than_ten_minutes() {
+    let now = Instant::now();
+    let submitted = accepted(&job(1));
+    let done = Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
+    for (job, step) in [(on(&submitted, [done]), Step::Download), (submitted, Step::Poll)] {
+        let mut driver = driver(now);
+        driver.adopt(job.clone(), now);
+        let start = driver.next_due(false, now).unwrap_or(now);
+        begins(&mut driver, step, job.id, start);
+        driver.absorb(job.id, Stepped { failed: true, wait: FOR_GOOD, ..stepped(job.clone(), vec![]) }, 0, start);
+        assert!(driver.next(false, start + Duration::from_secs(599)).is_none(), "{step:?}: it is heeded");
+        begins(&mut driver, step, job.id, start + Duration::from_secs(600));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The download: to a temporary name in the outbox, checked and synced before it is recorded.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -8,10 +8,10 @@ use super::ending::condemn;
 use super::poll::bad_link;
 use super::{News, Stepped, fail, late_failure, wait};
 use crate::api::{DownloadError, Downloaded, Part};
+use crate::daemon::clock::TakenUp;
 use crate::daemon::shells::{Shells, StepError, blocking};
-use crate::job::plan;
 use crate::job::state::{Event, Finish, Publication, State, Video};
-use crate::job::{Job, Reason, Task, VideoLink};
+use crate::job::{Job, Reason, VideoLink};
 use crate::spool::Spool;
 use crate::spool::durable::FileError;
 
@@ -21,8 +21,13 @@ const LINK_FRESH: Duration = Duration::from_secs(60);
 /// No link lives longer.
 const LINK_LIFE: Duration = Duration::from_secs(60 * 60);
 
-pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> Result<Stepped, StepError> {
-    let State::Ready { finish, link, task } = job.state.clone() else {
+pub(super) async fn download(
+    shells: &Shells,
+    job: Job,
+    part: Option<Part>,
+    taken_up: Option<TakenUp>,
+) -> Result<Stepped, StepError> {
+    let (State::Ready { finish, link, task }, Some(taken_up)) = (job.state.clone(), taken_up) else {
         return Err(StepError::Bug(format!("fetched while {}", job.state.label())));
     };
     let mut part = match part {
@@ -30,6 +35,7 @@ pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> R
         None => new_part(shells, &job).await?,
     };
     let tried = fetch(shells, &link, &mut part).await;
+    let overdue = taken_up.age(Instant::now()).may_be_given_up(&shells.policy);
     let link_age = Timestamp::now().duration_since(job.since).unsigned_abs();
     match tried {
         None => Ok(Stepped { part: Some(part), ..Stepped::with(job) }),
@@ -61,7 +67,7 @@ pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> R
             tracing::warn!(job_id = %job.id, "{}: {error}, and it is fresh", job.pair);
             // Once, it may have gone stale within the transfer. If the next is refused too, perhaps it is for the range.
             let part = (finish.bad_links == 0).then_some(part);
-            Ok(Stepped { part, ..bad_link_or_give_up(shells, job, &task, finish, error.to_string()).await? })
+            Ok(Stepped { part, ..bad_link_or_give_up(shells, job, finish, overdue, error.to_string()).await? })
         }
         Some(Err(DownloadError::Stale { .. })) => {
             let job = shells.record(&job, Event::LinkStale, Vec::new()).await?;
@@ -69,9 +75,8 @@ pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> R
         }
         Some(Err(error @ DownloadError::Broken { retry_after, .. })) => {
             tracing::debug!(job_id = %job.id, "{}: {error}", job.pair);
-            let give_up_after = shells.policy.give_up_after;
-            let has_had_its_time = link_age > LINK_LIFE.min(give_up_after);
-            if has_had_its_time && plan::age(&task, Timestamp::now()) > give_up_after {
+            let has_had_its_time = link_age > LINK_LIFE.min(shells.policy.give_up_after);
+            if has_had_its_time && overdue {
                 let failure = late_failure(Reason::DownloadFailed, error.to_string(), &task, None);
                 return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
             }
@@ -85,7 +90,7 @@ pub(super) async fn download(shells: &Shells, job: Job, part: Option<Part>) -> R
         }
         Some(Err(error @ (DownloadError::NotAVideo { .. } | DownloadError::Forbidden { .. }))) => {
             tracing::warn!(job_id = %job.id, "{}: {error}", job.pair);
-            bad_link_or_give_up(shells, job, &task, finish, error.to_string()).await
+            bad_link_or_give_up(shells, job, finish, overdue, error.to_string()).await
         }
         Some(Err(DownloadError::Local { path, source })) => {
             let error = FileError { doing: "write", path, source };
@@ -107,11 +112,11 @@ async fn fetch(shells: &Shells, link: &VideoLink, part: &mut Part) -> Option<Res
 async fn bad_link_or_give_up(
     shells: &Shells,
     job: Job,
-    task: &Task,
     finish: Finish,
+    overdue: bool,
     message: String,
 ) -> Result<Stepped, StepError> {
-    if plan::age(task, Timestamp::now()) > shells.policy.give_up_after {
+    if overdue && let Some(task) = job.state.task() {
         let failure = late_failure(Reason::DownloadFailed, message, task, None);
         return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::TakenUp;
 use super::shells::{Shells, StepError, blocking};
 use crate::api::{Part, Refusal, VendorError};
 use crate::job::plan::{self, Step};
 use crate::job::state::Event;
-use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task, backoff};
+use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task};
 use crate::ledger::{Change, Reader};
 use crate::spool::durable::Trouble;
 
@@ -76,7 +77,7 @@ pub struct Stepped {
     pub part: Option<Part>,
     /// The step failed on our side: try it again later.
     pub failed: bool,
-    /// The other side said that later is not before this has passed. Zero: it said nothing.
+    /// The other side said that later is not before this has passed, however long that is. Zero: it said nothing.
     pub wait: Duration,
     /// The pair's files are not what was judged: back to the inbox with them.
     pub release: bool,
@@ -100,13 +101,15 @@ impl Stepped {
 
 /// Makes one move. Never fails: what went wrong on our side is news, and the job is then as it was recorded last. It is read back
 /// for that: a step that has recorded its intent must not be taken for one that has not.
-pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>) -> Stepped {
+///
+/// `taken_up` is when this run took up the job's task, if it has one.
+pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>, taken_up: Option<TakenUp>) -> Stepped {
     let id = job.id;
     let moved = match step {
         Step::Submit => submit::submit(&shells, job).await,
         // A transfer that waits for a fresh link goes on with what it has.
-        Step::Poll => poll::poll(&shells, job).await.map(|stepped| Stepped { part, ..stepped }),
-        Step::Download => download::download(&shells, job, part).await,
+        Step::Poll => poll::poll(&shells, job, taken_up).await.map(|stepped| Stepped { part, ..stepped }),
+        Step::Download => download::download(&shells, job, part, taken_up).await,
         Step::Publish => ending::publish(&shells, job).await,
         Step::Resolve => ending::resolve(&shells, job).await,
         Step::Reject => ending::reject(&shells, job).await,
@@ -211,9 +214,9 @@ pub(super) fn coded(error: &VendorError) -> String {
     format!("business code {}: {}", error.code, error.message)
 }
 
-/// What `Retry-After` asks for, as far as it is heeded.
+/// What `Retry-After` asks for. How far it is heeded is the driver's to say.
 pub(super) fn wait(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default().min(backoff::RETRY_AFTER_MAX)
+    retry_after.unwrap_or_default()
 }
 
 pub(super) fn said(refusal: &Refusal) -> String {

@@ -1,15 +1,16 @@
 //! The poll: one question about a task. What it learns is recorded only if it changes the job.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::ending::condemn;
 use super::{Call, News, Stepped, another_attempt, business_failure, coded, late_failure, said, tell_code, wait};
 use crate::api::{PollAnswer, Refusal, VendorError};
+use crate::daemon::clock::TakenUp;
 use crate::daemon::shells::{Shells, StepError, after};
 use crate::job::business_code::{self, BusinessCode, Verdict};
-use crate::job::plan::{self, Ruling};
+use crate::job::plan::{self, Age, Ruling};
 use crate::job::state::{Event, Finish, State};
 use crate::job::{Account, Charged, Failure, Job, Reason, Seed, Stage, Task, backoff};
 use crate::ledger::Change;
@@ -17,19 +18,20 @@ use crate::ledger::Change;
 /// A task whose account has changed is asked about this often.
 const ACCOUNT_CHANGED: Duration = Duration::from_secs(60 * 60);
 
-pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
-    let State::Submitted { task, finish, .. } = job.state.clone() else {
+pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -> Result<Stepped, StepError> {
+    let (State::Submitted { task, finish, .. }, Some(taken_up)) = (job.state.clone(), taken_up) else {
         return Err(StepError::Bug(format!("polled while {}", job.state.label())));
     };
     let answer = shells.client.poll(&task.task_id).await;
     let now = Timestamp::now();
-    let age = plan::age(&task, now);
-    let overdue = age > shells.policy.give_up_after;
+    let age = taken_up.age(Instant::now());
+    let overdue = age.may_be_given_up(&shells.policy);
     let answered = |job| Stepped::with(job).and(News::Answered(Call::Poll));
     if let Some(said) = not_our_account(&answer, &task.account, &shells.client.account()) {
         return account_changed(shells, job, task, said, overdue).await;
     }
     match answer {
+        // However old it is: the API may still deliver what was paid. An overdue task takes no slot and is asked about rarely.
         PollAnswer::InQueue | PollAnswer::Generating => Ok(answered(job)),
         // Some gateways tell nothing of a task that has ended: no word for so long is a word, too.
         PollAnswer::UnknownStatus(word) if overdue => {
@@ -43,10 +45,10 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
         PollAnswer::UnknownStatus(word) => Ok(answered(job).and(News::UnknownStatus(word))),
         PollAnswer::Done { link, .. } => {
             let first = finish.is_none();
-            let more = if first { vec![Change::Took { duration: age, at: now }] } else { Vec::new() };
+            let more = if first { vec![Change::Took { duration: age.whole(), at: now }] } else { Vec::new() };
             let job = shells.record(&job, Event::Done { link, at: now }, more).await?;
             let stepped = answered(job);
-            Ok(if first { stepped.and(News::Took(age)) } else { stepped })
+            Ok(if first { stepped.and(News::Took(age.whole())) } else { stepped })
         }
         PollAnswer::NoVideo { request_id } => {
             if overdue {
@@ -60,8 +62,8 @@ pub(super) async fn poll(shells: &Shells, job: Job) -> Result<Stepped, StepError
             }
             Ok(answered(bad_link(shells, &job, finish).await?))
         }
-        PollAnswer::Business(error) => poll_refused(shells, job, task, finish, &error, now).await,
-        PollAnswer::Gone(_) if plan::is_young(&task, now, &shells.policy) => Ok(answered(job)),
+        PollAnswer::Business(error) => poll_refused(shells, job, task, finish, &error, age).await,
+        PollAnswer::Gone(_) if age.is_young(&shells.policy) => Ok(answered(job)),
         PollAnswer::Gone(refusal) => {
             let failure = told(gone(task, finish, refusal.message.clone()), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
@@ -173,11 +175,11 @@ async fn poll_refused(
     task: Task,
     finish: Option<Finish>,
     error: &VendorError,
-    now: Timestamp,
+    age: Age,
 ) -> Result<Stepped, StepError> {
     let answered = |job| Stepped::with(job).and(News::Answered(Call::Poll));
     let seed = job.request.as_ref().map_or(Seed::Api, |request| request.seed);
-    match plan::on_poll(&job, &task, error.code, now, &shells.policy) {
+    match plan::on_poll(&job, age, error.code, &shells.policy) {
         Ruling::Fail => {
             let charged = if finish.is_some() { Charged::Yes } else { Charged::Unknown };
             let failure = business_failure(error, Stage::Poll, charged, Some(task));

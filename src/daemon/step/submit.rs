@@ -11,7 +11,7 @@ use crate::daemon::shells::{Shells, StepError, blocking};
 use crate::job::plan::{self, Ruling};
 use crate::job::state::Event;
 use crate::job::{Charged, Doubt, Failure, Job, Reason, Seed, Stage, Task};
-use crate::ledger::Change;
+use crate::ledger::{Change, WriteError};
 
 pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
     let request = job.request.clone().ok_or_else(|| StepError::Bug("a queued job asks for nothing".to_owned()))?;
@@ -42,8 +42,7 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
     match answer {
         SubmitAnswer::Accepted { task_id, request_id } => {
             let task = Task { task_id, request_id, account, submitted_at: Timestamp::now() };
-            let job = shells.record(&job, Event::Accepted { task }, Vec::new()).await?;
-            Ok(Stepped::with(job).and(News::Answered(Call::Submit)).and(News::Accepted))
+            accepted(shells, &job, task).await
         }
         SubmitAnswer::Business(error) => submit_refused(shells, job, request.seed, &error).await,
         SubmitAnswer::Refused(refusal) => {
@@ -102,6 +101,18 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
             Ok(Stepped::with(job))
         }
     }
+}
+
+/// The API has made a task of it; the ledger knows whether it is one that another job has already.
+async fn accepted(shells: &Shells, job: &Job, task: Task) -> Result<Stepped, StepError> {
+    let unshared = Change::Unshared { job: job.id, task_id: task.task_id.clone() };
+    let event = |holder| Event::Accepted { task: task.clone(), holder };
+    let recorded = shells.record(job, event(None), vec![unshared]).await;
+    if let Err(StepError::Ledger(WriteError::Held(holder))) = recorded {
+        let job = shells.record(job, event(Some(holder)), Vec::new()).await?;
+        return Ok(Stepped::with(job).and(News::Answered(Call::Submit)));
+    }
+    Ok(Stepped::with(recorded?).and(News::Answered(Call::Submit)).and(News::Accepted))
 }
 
 /// A business code was the answer to a submission.

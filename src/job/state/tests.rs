@@ -57,6 +57,10 @@ fn link() -> VideoLink {
     VideoLink::new("https://cdn.example/v.mp4".to_owned())
 }
 
+fn holder() -> JobId {
+    JobId::parse("0192e4a0-0000-7000-8000-0000cafecafe").expect("an identifier")
+}
+
 fn job(state: State) -> Job {
     Job {
         id: JobId::parse("0192e4a0-0000-7000-8000-0000deadbeef").expect("an identifier"),
@@ -103,7 +107,8 @@ fn events() -> Vec<Event> {
     vec![
         Event::Intended,
         Event::NotSent { not_before: Some(at(20)) },
-        Event::Accepted { task: task("8") },
+        Event::Accepted { task: task("8"), holder: None },
+        Event::Accepted { task: task("8"), holder: Some(holder()) },
         Event::OutcomeUnknown { doubt: Doubt::unanswered("timeout") },
         Event::SubmitAgain,
         Event::AnotherAttempt { seed: Seed::Drawn(9), not_before: None },
@@ -127,6 +132,11 @@ fn expected(state: &State, event: &Event) -> Option<(State, u32, u32)> {
     let next = match (state.label(), event.label()) {
         ("queued", "intended") => (State::Submitting, 1, 0),
         ("submitting", "not sent") => (State::Queued { not_before: Some(at(20)) }, 0, 0),
+        ("submitting", "accepted") if matches!(event, Event::Accepted { holder: Some(_), .. }) => {
+            let message = "the API accepted it as task 8, which job 0192e4a0-0000-7000-8000-0000cafecafe has already";
+            let doubt = Doubt { message: message.to_owned(), request_id: Some("r".to_owned()), http_status: None };
+            (State::InDoubt { doubt }, 0, 1)
+        }
         ("submitting", "accepted") => (State::Submitted { task: task("8"), finish: None, ask_at: None }, 0, 1),
         ("submitting", "outcome unknown") => (State::InDoubt { doubt: Doubt::unanswered("timeout") }, 0, 1),
         ("in_doubt", "submit again") => (State::Queued { not_before: None }, 0, 0),
@@ -196,7 +206,7 @@ fn each_state_knows_what_each_event_makes_of_it() {
             }
         }
     }
-    assert_eq!(legal, 28, "the table has as many rows as the life of a job");
+    assert_eq!(legal, 29, "the table has as many rows as the life of a job");
 }
 
 #[test]

@@ -22,6 +22,7 @@ CREATE TABLE job (
 
 CREATE INDEX job_state ON job (state);
 CREATE INDEX job_since ON job (since);
+CREATE INDEX job_task_id ON job (task_id);      -- whose task it is, asked at each acceptance
 
 -- One row an intent that counts against the budget.
 CREATE TABLE spending (

@@ -251,6 +251,70 @@ async fn a_row_that_is_missing_final_or_ahead_is_not_updated() {
     assert!(is_contradiction(ledger.write(insert(&queued(3))).await));
 }
 
+fn accepted(n: u64, state: impl Fn(Task) -> State, task_id: &str) -> (Job, Vec<Change>) {
+    let task_id = TaskId::new(task_id).expect("an identifier");
+    let job = job(n, state(Task { task_id: task_id.clone(), ..task() }));
+    let changes = [update(&job), vec![Change::Unshared { job: job.id, task_id }]].concat();
+    (job, changes)
+}
+
+#[tokio::test]
+async fn a_task_is_accepted_for_one_job_alone_whatever_has_become_of_the_other() {
+    let finish = Finish { done_at: at(5), bad_links: 0 };
+    let video = Video { bytes: 5, sha256: "aa".to_owned(), width: None, height: None, seconds: None };
+    let submitted = |task| State::Submitted { task, finish: None, ask_at: None };
+    let delivered = |task| State::Delivered { task, finish, video: video.clone(), number: 1 };
+    let failed = |task| State::Failed { failure: Failure { task: Some(task), ..failure(Reason::TaskGone) } };
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    for n in 1..=5 {
+        ledger.write(insert(&job(n, State::Submitting))).await.unwrap();
+    }
+    ledger.write(accepted(1, submitted, "71").1).await.unwrap();
+    ledger.write(accepted(1, submitted, "71").1).await.expect("it is its own");
+    ledger.write(accepted(2, delivered, "72").1).await.unwrap();
+    ledger.write(accepted(3, failed, "73").1).await.unwrap();
+    drop(ledger);
+    let (ledger, _) = place.open();
+    for (n, task_id) in [(1, "71"), (2, "72"), (3, "73")] {
+        let refused = ledger.write(accepted(4, submitted, task_id).1).await;
+        assert!(matches!(&refused, Err(WriteError::Held(holder)) if *holder == id(n)), "{task_id}: {refused:?}");
+        assert_eq!(place.reader().job(id(4)).unwrap(), Some(job(4, State::Submitting)), "nothing of it is written");
+    }
+    // One that tries job 3 again has its task without asking.
+    ledger.write(insert(&Job { claimed_at: at(7), ..accepted(6, submitted, "73").0 })).await.unwrap();
+    let refused = ledger.write(accepted(4, submitted, "73").1).await;
+    assert!(matches!(&refused, Err(WriteError::Held(holder)) if *holder == id(6)), "{refused:?}");
+    ledger.write(accepted(4, submitted, "74").1).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_acceptances_of_one_task_in_one_commit_the_first_has_it() {
+    let submitted = |task| State::Submitted { task, finish: None, ask_at: None };
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    for n in [1, 2] {
+        ledger.write(insert(&job(n, State::Submitting))).await.unwrap();
+    }
+    drop(ledger);
+    let mut connection = Connection::open(place.path()).unwrap();
+    let calls = [accepted(2, submitted, "7").1, accepted(1, submitted, "7").1];
+    let batch: Vec<Call> = calls.map(|changes| Call { changes, answer: oneshot::channel().0 }).into();
+    let verdicts = commit(&mut connection, &batch);
+    assert!(verdicts[0].is_ok(), "{verdicts:?}");
+    assert!(matches!(&verdicts[1], Err(WriteError::Held(holder)) if *holder == id(2)), "{verdicts:?}");
+}
+
+#[tokio::test]
+async fn whose_a_task_is_costs_no_scan() {
+    let place = Place::new();
+    drop(place.open());
+    let connection = Connection::open(place.path()).unwrap();
+    let plan: String =
+        connection.query_row(&format!("EXPLAIN QUERY PLAN {HOLDER}"), ("7", "1"), |row| row.get("detail")).unwrap();
+    assert!(plan.contains("SEARCH job USING INDEX job_task_id (task_id=?)"), "{plan}");
+}
+
 #[tokio::test]
 async fn only_a_queued_job_is_forgotten_on_release() {
     let place = Place::new();

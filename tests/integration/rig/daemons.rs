@@ -90,13 +90,14 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Starts `command`, which says which program and whose, with these arguments and nothing of ours in its environment; its
-    /// standard error goes to `log`.
-    pub(super) fn start(mut command: Command, arguments: &[&str], log: &Path) -> Self {
+    /// Starts `command`, which says which program and whose, with these arguments and this environment alone; its standard error
+    /// goes to `log`.
+    pub(super) fn start(mut command: Command, arguments: &[&str], environment: &[(&str, &str)], log: &Path) -> Self {
         let stderr = File::create(log).expect("a file for the log");
         let child = command
             .args(arguments)
             .env_clear()
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)

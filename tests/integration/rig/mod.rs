@@ -205,8 +205,21 @@ log: {{format: json, level: debug}}
 
     /// Starts the program with just these arguments.
     pub fn program(&self, arguments: &[&str]) -> Binary {
+        self.program_in(arguments, &[])
+    }
+
+    /// Starts the program with just these arguments and this environment.
+    pub fn program_in(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Binary {
         let number = self.logs.fetch_add(1, Ordering::Relaxed) + 1;
-        Binary::start(self.command(), arguments, &self.folder().join(format!("log-{number}.jsonl")))
+        let log = self.folder().join(format!("log-{number}.jsonl"));
+        Binary::start(self.command(), arguments, environment, &log)
+    }
+
+    /// Starts the program with a proxy for all that it asks for: the vendor's own address, whatever host is meant.
+    pub fn spawn_behind_proxy(&self) -> Binary {
+        let config = self.config_file();
+        let arguments = ["run", "--config", config.to_str().expect("a plain path")];
+        self.program_in(&arguments, &[("http_proxy", self.base_url.as_str())])
     }
 
     /// Runs the program to its end: `jimengd SUBCOMMAND --config …` and more arguments.

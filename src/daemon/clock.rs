@@ -1,0 +1,90 @@
+//! How old a task is, told by two clocks.
+//!
+//! The wall clock alone goes on while the daemon does not run, and it alone jumps: a time server sets it right by a day, a machine
+//! wakes up in another year. The monotonic clock never jumps, and stands still while the machine sleeps. A paid video must not be
+//! lost to a jump, so the wall clock is asked once for each task and run, when the run takes the task up; from then on the
+//! monotonic clock counts. What jumps before that can still make a young task look old: so this run must have asked about it for a
+//! while, too, before it gives it up ([`Age::may_be_given_up`]). Where a clock errs the other way, or the machine sleeps, a task is
+//! asked about for longer than it need be, which costs nothing.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::job::Task;
+use crate::job::plan::{self, Age};
+
+/// A moment by both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+/// When this run took a task up, and how old it was then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TakenUp {
+    at: Instant,
+    age: Duration,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Self {
+        Self { wall: Timestamp::now(), monotonic: Instant::now() }
+    }
+
+    /// What the wall clock says at `later`, or would say had nobody set it forward since this moment: the earlier of the two.
+    pub fn not_set_forward(self, later: Moment) -> Timestamp {
+        let passed = later.monotonic.saturating_duration_since(self.monotonic);
+        self.wall.checked_add(passed).map_or(later.wall, |steady| steady.min(later.wall))
+    }
+}
+
+impl TakenUp {
+    /// The run takes the task up at `at`, when the wall clock says `wall`.
+    pub fn new(task: &Task, at: Instant, wall: Timestamp) -> Self {
+        Self { at, age: plan::age(task, wall) }
+    }
+
+    /// How old the task is at `now`.
+    pub fn age(self, now: Instant) -> Age {
+        Age { before: self.age, watched: now.saturating_duration_since(self.at) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Account, TaskId};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn wall(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_is_not_followed_and_one_that_is_set_back_is() {
+        let start = Moment { wall: wall(0), monotonic: Instant::now() };
+        let later = |wall| Moment { wall, monotonic: start.monotonic + Duration::from_secs(60) };
+        for (says, told) in [(60, 60), (59, 59), (61, 60), (86_460, 60), (-86_340, -86_340)] {
+            assert_eq!(start.not_set_forward(later(wall(says))), wall(told), "{says} s");
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_taken_up_grows_old_by_the_monotonic_clock_alone() {
+        let task = Task {
+            task_id: TaskId::new("7").unwrap(),
+            request_id: None,
+            account: Account { base_url: "https://api.example".to_owned(), token_fingerprint: "00".to_owned() },
+            submitted_at: wall(0),
+        };
+        let at = Instant::now();
+        for (says, before) in [(0, Duration::ZERO), (86_400, DAY), (-86_400, Duration::ZERO)] {
+            let age = TakenUp::new(&task, at, wall(says)).age(at + DAY / 2);
+            assert_eq!(age, Age { before, watched: DAY / 2 }, "{says} s");
+        }
+    }
+}
