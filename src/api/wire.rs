@@ -148,15 +148,16 @@ pub fn poll_answer(answer: &Answer<'_>, mask: &Mask) -> PollAnswer {
         (300..=399, _) => PollAnswer::Gateway(refusal),
         (429, _) => PollAnswer::Throttled(refusal),
         (408, _) | (_, Kind::Cut) => PollAnswer::Unreachable(refusal),
-        (200..=299 | 404, Kind::Envelope) if said.names_a_wrong_path => PollAnswer::Gateway(refusal),
+        (200..=299 | 400..=499, Kind::Envelope) if said.names_a_wrong_path => PollAnswer::Gateway(refusal),
         (401..=403, Kind::Envelope) => PollAnswer::Account(refusal),
         (404, Kind::Envelope) if said.denies_the_task => PollAnswer::Gone(refusal),
         (503, Kind::Envelope) => PollAnswer::Throttled(refusal),
-        (400 | 422, Kind::Envelope) => PollAnswer::Unrelated(refusal),
+        // Nobody knows the gateway's words for a task that it does not know; a wrong path, it says.
+        (400..=499, Kind::Envelope) => PollAnswer::Unrelated(refusal),
         (200..=299, Kind::Other) if said.is_object => {
             PollAnswer::Unrelated(said.refusal("the answer says nothing of the task"))
         }
-        (400..=499, Kind::Envelope | Kind::Other) => PollAnswer::Gateway(refusal),
+        (400..=499, Kind::Other) => PollAnswer::Gateway(refusal),
         (_, Kind::Envelope | Kind::Other) => PollAnswer::Unreachable(refusal),
     }
 }
@@ -472,7 +473,7 @@ mod tests {
             (&[502], r#"{"code":"fail_to_fetch_task","message":"{\"code\":50511}","data":null}"#, "business 50511"),
             (&[500], r#"{"code":"fail_to_fetch_task","message":"{\"code\":10000}","data":null}"#, "unreachable"),
             (&[404], r#"{"code":404,"message":"The task does not exist"}"#, "gone"),
-            (&[404], r#"{"error":{"message":"no route for GET /task/7"}}"#, "gateway"),
+            (&[404, 405], r#"{"error":{"message":"no route for GET /task/7"}}"#, "unrelated"),
             (&[200, 404], wrong_path, "gateway"),
             (&[404, 409], HTML, "gateway"),
             (&[302], "", "gateway"),
@@ -482,7 +483,7 @@ mod tests {
             (&[503], ENVELOPE, "throttled"),
             (&[200, 500, 502, 503, 504], HTML, "unreachable"),
             (&[200, 500], ENVELOPE, "unreachable"),
-            (&[400, 422], ENVELOPE, "unrelated"),
+            (&[400, 404, 409, 422], ENVELOPE, "unrelated"),
             (&[200], r#"{"base_resp":{"status_code":0},"status":"Success"}"#, "unrelated"),
             (&[500], r#"{"base_resp":{"status_code":0},"status":"Success"}"#, "unreachable"),
             (&[200], r#"{"code":0,"data":{"status":"done","video_url":"https://c/v"}}"#, "unrelated"),

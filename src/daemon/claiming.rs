@@ -5,7 +5,6 @@
 //! earlier job again, unedited, goes on with that job's task if the API may still have it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -14,7 +13,7 @@ use super::intake::{Bad, BadReason, PairVerdict, ReadyPair};
 use super::shells::{Shells, StepError, blocking};
 use super::step::{condemned, draw_seed, recorded};
 use crate::job::picture::Limits;
-use crate::job::plan::age;
+use crate::job::plan::{TASK_LIFE, age};
 use crate::job::state::{Event, Input, InputFile, State};
 use crate::job::{Doubt, Failure, Job, JobId, Problem, Reason, Task};
 use crate::spool::Spool;
@@ -22,9 +21,6 @@ use crate::spool::claim::{Claim, Claimed, Refusal};
 use crate::spool::durable::{FileError, Trouble};
 use crate::spool::finish::Earlier;
 use crate::spool::judge::{self, Complaints, JudgeError, Judgement};
-
-/// A task older than this is not asked for again: the API keeps tasks for 12 hours.
-const TASK_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How a claim ended.
 #[derive(Debug)]

@@ -112,7 +112,7 @@ pub enum Ruling {
     Fewer,
     /// The job is untouched; the account is not let in.
     PauseAccount,
-    /// The job is untouched; the answer came too early to be believed.
+    /// The job is untouched; the answer came too early to be believed, or is no reason to give up what was paid.
     AskAgain,
 }
 
@@ -130,6 +130,9 @@ impl Ruling {
     }
 }
 
+/// For so long the API keeps a task: 12 hours by its pages.
+pub const TASK_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
 /// How long after its submission a task may be unknown to the API without being lost.
 pub const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(30);
 
@@ -144,8 +147,19 @@ pub fn on_submit(job: &Job, code: BusinessCode, policy: &Policy) -> Ruling {
 }
 
 /// What `code`, given to a poll, means for `job`, whose task is of that age.
+///
+/// A video that was seen done is paid for, whatever the API stumbles over when it is asked for another link: nothing that a new
+/// seed might cure is wrong with it, so it is asked for again as long as it may still be had.
 pub fn on_poll(job: &Job, age: Age, code: BusinessCode, policy: &Policy) -> Ruling {
-    poll_ruling(code, age.is_young(policy), has_attempt_left(job, 0, policy))
+    let is_made = matches!(job.state, State::Submitted { finish: Some(_), .. });
+    match (business_code::verdict(code), is_made) {
+        (Verdict::NewSeed, true) if age.may_be_given_up(policy) => Ruling::Fail,
+        (Verdict::NewSeed, true) => Ruling::AskAgain,
+        (Verdict::NewSeed, false)
+        | (Verdict::Reject | Verdict::SlowDown | Verdict::Fewer | Verdict::PauseAccount, true | false) => {
+            poll_ruling(code, age.is_young(policy), has_attempt_left(job, 0, policy))
+        }
+    }
 }
 
 /// What `code`, given to a submission, means.

@@ -513,7 +513,7 @@ fn check_says_that_nobody_can_tell_what_belongs_together() {
     let (code, page) = ended(site.command("check").current_dir(&folder).arg("two.png"));
     assert_eq!(code, 65);
     assert!(
-        page.contains("problem  two.yaml: it cannot be told what belongs together: two.jpg, two.png, two.yaml"),
+        page.contains("problem  two.yaml: cannot tell which of these belong together: two.jpg, two.png, two.yaml"),
         "{page}"
     );
 }

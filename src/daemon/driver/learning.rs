@@ -15,6 +15,10 @@ pub(super) const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// So many jobs whose last transfers all failed stop submissions.
 const TRANSFERS_FAILED_MAX: usize = 3;
 
+/// For so long a job whose link is bad counts among those that stop submissions. Then a few more are paid for to see whether it has
+/// mended; a video that is fetched shows it at once.
+const BAD_LINK_COUNTS_FOR: Duration = Duration::from_secs(60 * 60);
+
 impl Driver {
     pub(super) fn learn(&mut self, id: JobId, news: News, now: Instant) {
         match news {
@@ -41,7 +45,10 @@ impl Driver {
                 // Whatever gets through again shows that it can be reached.
                 self.pauses.refuse(PauseReason::Gateway, None, message, backoff::CONNECTION, now);
             }
-            News::UnknownStatus(word) => self.wonder(id, &word),
+            News::UnknownStatus(word) => {
+                self.wonder(id, &format!("that the task's status is {word:?}, which none of its pages explains"));
+            }
+            News::Unrelated(message) => self.wonder(id, &format!("nothing of the task ({message})")),
             News::Took(duration) => self.durations.saw(duration),
             News::TransferFailed(message) => {
                 self.failed_transfers.insert(id);
@@ -53,8 +60,13 @@ impl Driver {
                     );
                 }
             }
+            News::LinkBad(message) => {
+                self.bad_links.entry(id).or_insert(now);
+                self.latest_bad_link = message;
+            }
             News::TransferDone => {
                 self.failed_transfers.clear();
+                self.bad_links.clear();
                 self.pauses.lift(PauseReason::DownloadsBehind);
                 self.disk_works();
             }
@@ -63,14 +75,14 @@ impl Driver {
         }
     }
 
-    /// Says once for each job that its task's status is a word that nobody knows.
-    fn wonder(&mut self, id: JobId, word: &str) {
+    /// Says once for each job that the API `says` what nobody can make anything of.
+    fn wonder(&mut self, id: JobId, says: &str) {
         let Some(resting) = self.resting.get(&id) else { return };
         if self.puzzling.insert(id) {
             let pair = &resting.job.pair;
             tracing::warn!(
                 job_id = %id, pair = %pair, task_id = resting.job.state.task().map(|task| task.task_id.as_str()),
-                "{pair}: the API says that the task's status is {word:?}, which none of its pages explains; it is asked again"
+                "{pair}: the API says {says}; it is asked again"
             );
         }
     }
@@ -124,9 +136,18 @@ impl Driver {
                 "a finished video waits for a free transfer".to_owned(),
                 None,
             );
+        } else if self.counted_bad_links(now) >= TRANSFERS_FAILED_MAX {
+            let message = format!("no link leads to a video, the latest so: {}", self.latest_bad_link);
+            self.pauses.raise(PauseReason::DownloadsBehind, message, None);
         } else if self.failed_transfers.len() < TRANSFERS_FAILED_MAX {
             self.pauses.lift(PauseReason::DownloadsBehind);
         }
+    }
+
+    /// Jobs whose links were bad lately, and no video came in between: one such job may be its own video's bad luck, several are paid
+    /// for and cannot be had.
+    fn counted_bad_links(&self, now: Instant) -> usize {
+        self.bad_links.values().filter(|first| now.duration_since(**first) < BAD_LINK_COUNTS_FOR).count()
     }
 
     pub(super) fn look_at_budget(&mut self) {

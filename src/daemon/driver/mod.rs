@@ -52,6 +52,10 @@ pub struct Driver {
     /// Until when jobs in doubt count as in flight.
     doubtful: Vec<Instant>,
     failed_transfers: HashSet<JobId>,
+    /// Jobs whose link was bad since a video was fetched last, and when it was so first.
+    bad_links: HashMap<JobId, Instant>,
+    /// What the latest bad link led to.
+    latest_bad_link: String,
     /// Jobs of whose task a status was told that nobody knows.
     puzzling: HashSet<JobId>,
     /// The last request was a submission, so a poll that waits goes first.
@@ -188,6 +192,8 @@ impl Driver {
             flying: HashSet::new(),
             doubtful: Vec::new(),
             failed_transfers: HashSet::new(),
+            bad_links: HashMap::new(),
+            latest_bad_link: String::new(),
             puzzling: HashSet::new(),
             submitted_last: false,
             stopping: false,
@@ -383,6 +389,7 @@ impl Driver {
     /// What was noted of a job that is no more.
     fn forget(&mut self, id: JobId) {
         self.failed_transfers.remove(&id);
+        self.bad_links.remove(&id);
         self.puzzling.remove(&id);
     }
 

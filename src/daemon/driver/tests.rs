@@ -195,6 +195,38 @@ fn three_jobs_whose_transfers_fail_stop_submissions_and_one_good_one_lets_them_g
 }
 
 #[test]
+fn three_jobs_whose_links_are_bad_stop_submissions_for_an_hour_or_until_a_video_comes() {
+    let now = Instant::now();
+    let bad = |driver: &mut Driver, number| {
+        driver.learn(job(number).id, News::LinkBad("a web page".to_owned()), now);
+    };
+    let may_claim = |driver: &mut Driver, at| match driver.next(true, at) {
+        Some(Start::Claim(id)) => {
+            driver.claim_failed(id);
+            true
+        }
+        Some(_) | None => false,
+    };
+    let mut driver = driver(now);
+    for _ in 0..9 {
+        bad(&mut driver, 1);
+        bad(&mut driver, 2);
+    }
+    assert!(may_claim(&mut driver, now), "two jobs may have bad luck");
+    bad(&mut driver, 3);
+    assert!(!may_claim(&mut driver, now));
+    assert!(driver.pauses.has(PauseReason::DownloadsBehind));
+    assert!(!may_claim(&mut driver, now + Duration::from_secs(3599)));
+    assert!(may_claim(&mut driver, now + Duration::from_secs(3600)), "it may have mended");
+    for number in 4..=6 {
+        bad(&mut driver, number);
+    }
+    assert!(!may_claim(&mut driver, now));
+    driver.learn(job(7).id, News::TransferDone, now);
+    assert!(may_claim(&mut driver, now), "a video has come");
+}
+
+#[test]
 fn the_budget_is_reserved_before_and_given_back_after_a_refusal() {
     let now = Instant::now();
     let mut config = config("{max: 8}");

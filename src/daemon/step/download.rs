@@ -120,7 +120,7 @@ async fn bad_link_or_give_up(
         let failure = late_failure(Reason::DownloadFailed, message, task, None);
         return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }
-    Ok(Stepped::with(bad_link(shells, &job, Some(finish)).await?))
+    Ok(Stepped::with(bad_link(shells, &job, Some(finish)).await?).and(News::LinkBad(message)))
 }
 
 /// A part in the outbox, where nothing of an earlier run lies any more.

@@ -54,10 +54,14 @@ pub enum News {
     Unreachable(Call, String),
     /// A task's status is this word, which no page explains.
     UnknownStatus(String),
+    /// An answer to a poll that says nothing of the task; what it says.
+    Unrelated(String),
     /// A task was seen done for the first time, after this long.
     Took(Duration),
     /// A transfer failed.
     TransferFailed(String),
+    /// The link led to no video, though it was fresh; what was found there.
+    LinkBad(String),
     /// A transfer went well.
     TransferDone,
     /// A folder refuses work.

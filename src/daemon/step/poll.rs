@@ -10,7 +10,7 @@ use crate::api::{PollAnswer, Refusal, VendorError};
 use crate::daemon::clock::TakenUp;
 use crate::daemon::shells::{Shells, StepError, after};
 use crate::job::business_code::{self, BusinessCode, Verdict};
-use crate::job::plan::{self, Age, Ruling};
+use crate::job::plan::{self, Age, Ruling, TASK_LIFE};
 use crate::job::state::{Event, Finish, State};
 use crate::job::{Account, Charged, Failure, Job, Reason, Seed, Stage, Task, backoff};
 use crate::ledger::Change;
@@ -28,7 +28,7 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
     let overdue = age.may_be_given_up(&shells.policy);
     let answered = |job| Stepped::with(job).and(News::Answered(Call::Poll));
     if let Some(said) = not_our_account(&answer, &task.account, &shells.client.account()) {
-        return account_changed(shells, job, task, said, overdue).await;
+        return account_changed(shells, job, task, finish, said, overdue).await;
     }
     match answer {
         // However old it is: the API may still deliver what was paid. An overdue task takes no slot and is asked about rarely.
@@ -69,16 +69,18 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
         PollAnswer::Account(refusal) => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, said(&refusal)))),
+        // No queue is held up for a task that nobody can have any more.
+        PollAnswer::Gateway(refusal) if overdue && age.whole() > TASK_LIFE => {
+            let failure = told(given_up(task, finish, &refusal.message), &refusal);
+            Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
+        }
         PollAnswer::Gateway(refusal) => Ok(Stepped::with(job).and(News::GatewayRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Throttled(refusal) => Ok(Stepped::with(job).and(News::TooFast(refusal.retry_after))),
         PollAnswer::Unrelated(refusal) if overdue => {
             let failure = told(given_up(task, finish, &refusal.message), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
-        PollAnswer::Unrelated(refusal) => {
-            tracing::debug!(job_id = %job.id, task_id = %task.task_id, "nothing is said of the task: {}", said(&refusal));
-            Ok(answered(job))
-        }
+        PollAnswer::Unrelated(refusal) => Ok(answered(job).and(News::Unrelated(said(&refusal)))),
         PollAnswer::Unreachable(refusal) => {
             let later = Stepped { failed: true, wait: wait(refusal.retry_after), ..Stepped::with(job) };
             Ok(later.and(News::Unreachable(Call::Poll, said(&refusal))))
@@ -152,11 +154,12 @@ async fn account_changed(
     shells: &Shells,
     job: Job,
     task: Task,
+    finish: Option<Finish>,
     said: String,
     overdue: bool,
 ) -> Result<Stepped, StepError> {
     if overdue {
-        let failure = given_up(task, None, &said);
+        let failure = given_up(task, finish, &said);
         return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }
     tracing::warn!(
@@ -190,6 +193,8 @@ async fn poll_refused(
             Ok(answered(shells.record(&job, another_attempt(seed), Vec::new()).await?))
         }
         Ruling::SlowDown | Ruling::Fewer => Ok(answered(job).and(News::TooFast(error.retry_after))),
+        // A video that was seen done is asked for in the rhythm of its links.
+        Ruling::AskAgain if finish.is_some() => Ok(answered(bad_link(shells, &job, finish).await?)),
         Ruling::AskAgain => Ok(answered(job)),
         Ruling::PauseAccount => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, coded(error)))),
     }

@@ -104,6 +104,25 @@ fn a_code_given_to_a_poll_is_ruled_by_the_age_of_its_task_too() {
 }
 
 #[test]
+fn a_video_that_was_seen_done_is_not_paid_for_again() {
+    let finish = Some(Finish { done_at: at(0), bad_links: 1 });
+    let made = job(DRAWN, 1, State::Submitted { task: task(), finish, ask_at: None });
+    let long = 13 * 60 * 60;
+    for (code, early, late) in [
+        (50_500, Ruling::AskAgain, Ruling::Fail),
+        (50_519, Ruling::AskAgain, Ruling::Fail),
+        (50_599, Ruling::AskAgain, Ruling::Fail),
+        (50_412, Ruling::Fail, Ruling::Fail),
+        (50_429, Ruling::SlowDown, Ruling::SlowDown),
+        (50_400, Ruling::PauseAccount, Ruling::PauseAccount),
+    ] {
+        for (age, ruling) in [(60, early), (long, late)] {
+            assert_eq!(on_poll(&made, watched(age), BusinessCode(code), &policy(9)), ruling, "{code} after {age} s");
+        }
+    }
+}
+
+#[test]
 fn a_task_is_young_for_half_a_minute_and_never_once_it_is_overdue() {
     let short = Policy { give_up_after: Duration::from_secs(2), ..policy(0) };
     for (seconds, usual, soon_overdue) in

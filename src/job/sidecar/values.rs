@@ -1,6 +1,6 @@
 //! Judges the value of each key, and proposes what was probably meant.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use super::text::Value;
