@@ -21,7 +21,9 @@ pub fn png() -> Vec<u8> {
 /// A PNG of that size in black and white, its pixels stored and not compressed.
 pub fn png_of(width: u32, height: u32) -> Vec<u8> {
     let row = (width as usize).div_ceil(8);
-    let mut pixels = vec![0; (row + 1) * height as usize];
+    // White, so that what is cut out of it does not end in zeros; each row begins with its filter, none.
+    let mut pixels = vec![0xFF; (row + 1) * height as usize];
+    pixels.iter_mut().step_by(row + 1).for_each(|filter| *filter = 0);
     // As much of the number as the first pixels have room for, its low bytes first.
     let number = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
     pixels[1..].iter_mut().zip(number).for_each(|(pixel, byte)| *pixel = byte);
