@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     };
     // Nothing is used after a panic but the runtime, which keeps its own order.
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli::execute(cli))));
-    // Files that are being moved get there; what still reads, perhaps from a disk that does not answer, may be left alone.
+    // Files that are being moved get there, or at the next start; what still reads, perhaps from a disk that does not answer, may be
+    // left alone.
     runtime.shutdown_timeout(READERS_END_WITHIN);
     match ended {
         Ok(Ok(code)) => ExitCode::from(code.code()),

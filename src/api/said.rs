@@ -259,7 +259,7 @@ fn quoted_code(text: &str) -> Option<BusinessCode> {
             return Some(number);
         }
         let next = beginning(after, NEAR_BYTES_MAX).trim_start_matches(is_sign).to_lowercase();
-        let words = business_code::entry(number).message.map(str::to_lowercase);
+        let words = business_code::entry(number).message.map(|words| words.trim_matches(is_sign).to_lowercase());
         if words.is_some_and(|words| next.starts_with(&words) || near.ends_with(&words)) {
             explained = explained.or(Some(number));
         }

@@ -89,17 +89,17 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
             return unknown(refusal);
         }
         // No refusal comes with a task: this answer contradicts itself.
-        (Some(Code::Business(code)), Some(task_id)) => {
-            let message = format!("the API answered with the code {code} and yet with the task {task_id}");
+        (Some(Code::Business(_) | Code::Word { .. } | Code::Foreign) | None, Some(task_id)) => {
+            let message = format!("the API refused the request and yet named the task {task_id}: {}", said.message);
             return unknown(Refusal { message, ..said.refusal("") });
         }
         (Some(Code::Business(code)), None) => return SubmitAnswer::Business(said.vendor_error(*code)),
         // Somebody between us and the vendor failed after the vendor had said yes.
-        (Some(Code::Word { quoted: Some(BusinessCode::SUCCESS), .. }), _) => {
+        (Some(Code::Word { quoted: Some(BusinessCode::SUCCESS), .. }), None) => {
             return unknown(said.refusal("an error that quotes a success"));
         }
-        (Some(Code::Word { quoted: Some(code), .. }), _) => return SubmitAnswer::Business(said.vendor_error(*code)),
-        (Some(Code::Word { quoted: None, .. } | Code::Foreign) | None, _) => {}
+        (Some(Code::Word { quoted: Some(code), .. }), None) => return SubmitAnswer::Business(said.vendor_error(*code)),
+        (Some(Code::Word { quoted: None, .. } | Code::Foreign) | None, None) => {}
     }
     let refusal = said.refusal("no usable answer");
     match (answer.status, said.kind) {
@@ -357,6 +357,7 @@ mod tests {
                 "business 50511",
             ),
             (&[500], r#"{"code":"fail","message":"Text Risk Not Pass (50412)"}"#, "business 50412"),
+            (&[500], r#"{"code":"fail","message":"Input invalid for this service. (50215)"}"#, "business 50215"),
             (&[500], r#"{"code":"fail","message":"error code = 50430"}"#, "business 50430"),
             // A number alone may be anything.
             (&[500], r#"{"code":"fail","message":"upstream said 50511 (request id: 2025010112345)"}"#, "in doubt"),
@@ -369,6 +370,8 @@ mod tests {
             // A refusal that names a task contradicts itself.
             (&[200, 400], r#"{"code":50500,"message":"Internal Error","data":{"task_id":"7"}}"#, "in doubt"),
             (&[200], r#"{"code":20000,"message":"success","data":{"task_id":"7"}}"#, "in doubt"),
+            (&[500], r#"{"code":"fail","message":"code 50500","data":{"task_id":"7"}}"#, "in doubt"),
+            (&[400, 429, 503], r#"{"error":{"message":"no"},"data":{"task_id":"7"}}"#, "in doubt"),
             (&[400, 500], r#"{"code":"fail","message":"got {\"code\":10000,\"data\":{}}"}"#, "in doubt"),
             (&[400], r#"{"code":"invalid_request","message":"took 12345 ms"}"#, "refused"),
             (&[500], r#"{"code":"fail","message":"no channel"}"#, "in doubt"),

@@ -1,7 +1,7 @@
 //! `jimengd codes`: what the business codes and the reasons of reports mean, and what jimengd does about them.
 //!
-//! What is told is what is done: the rulings come from the functions that rule over jobs, the words from the tables that
-//! reports are made of.
+//! What is told is what is done: the rulings come from the functions that rule over jobs, the words from the tables that reports are
+//! made of. Of a video that was seen done less can go wrong than is told here: see [`plan::on_poll`].
 
 use clap::Args;
 use serde::Serialize;

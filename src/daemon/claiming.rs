@@ -14,8 +14,8 @@ use super::shells::{Shells, StepError, blocking};
 use super::step::{condemned, draw_seed, recorded};
 use crate::job::picture::Limits;
 use crate::job::plan::{TASK_LIFE, age};
-use crate::job::state::{Event, Input, InputFile, State};
-use crate::job::{Doubt, Failure, Job, JobId, Problem, Reason, Task};
+use crate::job::state::{Event, Finish, Input, InputFile, State};
+use crate::job::{Charged, Doubt, Failure, Job, JobId, Problem, Reason, Task};
 use crate::spool::Spool;
 use crate::spool::claim::{Claim, Claimed, Refusal};
 use crate::spool::durable::{FileError, Trouble};
@@ -111,12 +111,12 @@ async fn take_in(
             shells.insert(job.on(event, Timestamp::now())?).await?
         }
         None => match resumable(shells, &job, earlier.as_ref()).await? {
-            Some((task, attempts)) => {
+            Some(Resumed { task, finish, attempts }) => {
                 tracing::info!(
                     job_id = %id, pair = %job.pair, task_id = %task.task_id,
                     "{}: tried again unedited, going on with its task, which is not paid again", job.pair
                 );
-                let state = State::Submitted { task, finish: None, ask_at: None };
+                let state = State::Submitted { task, finish, ask_at: None };
                 shells.insert(Job { state, attempts, ..job }).await?
             }
             None => shells.insert(job).await?,
@@ -238,8 +238,16 @@ fn bad_failure(bad: &Bad, found: Option<Complaints>, pair: &ReadyPair) -> Failur
     Failure::unread(reason, message, problems)
 }
 
-/// The task of the earlier job, with its attempts, if this pair is that one unedited and the API may still have the task.
-async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Result<Option<(Task, u32)>, StepError> {
+/// What a job goes on with that tries another one again.
+struct Resumed {
+    task: Task,
+    /// If its video was seen done: then nothing that the API says of it is a reason to pay anew.
+    finish: Option<Finish>,
+    attempts: u32,
+}
+
+/// The task of the earlier job, if this pair is that one unedited and the API may still have the task.
+async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Result<Option<Resumed>, StepError> {
     let Some(id) = earlier.map(|earlier| earlier.job) else { return Ok(None) };
     let before = recorded(shells, id).await?;
     let Some(before) = before else { return Ok(None) };
@@ -247,21 +255,10 @@ async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Res
     let (State::Failing { failure, .. } | State::Failed { failure }) = &before.state else {
         return Ok(None);
     };
-    let Failure { reason, task: Some(task), task_over, .. } = failure else { return Ok(None) };
-    let ended_there = match reason {
-        Reason::Business(_) => true,
-        // If it was given up here, the API may finish it yet.
-        Reason::TaskGone => *task_over,
-        Reason::InvalidSidecar
-        | Reason::InvalidPicture
-        | Reason::AmbiguousPair
-        | Reason::Orphan
-        | Reason::InDoubt
-        | Reason::RequestRefused
-        | Reason::NoVideo
-        | Reason::DownloadFailed
-        | Reason::Poison
-        | Reason::Cancelled => false,
+    let Failure { task: Some(task), task_over, charged, .. } = failure else { return Ok(None) };
+    let finish = match charged {
+        Charged::Yes => Some(Finish { done_at: before.since, bad_links: 0 }),
+        Charged::No | Charged::Unknown => None,
     };
     let hashes = |job: &Job| {
         let hash = |file: &Option<InputFile>| file.as_ref().map(|file| file.sha256.clone());
@@ -270,7 +267,8 @@ async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Res
     let unedited = hashes(&before) == hashes(job);
     // Asking for a task that has died costs a report; paying for one that lives, because a clock was set forward, costs money.
     let alive = age(task, shells.started.not_set_forward(Moment::now())) < TASK_LIFE;
-    Ok((!ended_there && unedited && alive).then(|| (task.clone(), before.attempts)))
+    let resumed = Resumed { task: task.clone(), finish, attempts: before.attempts };
+    Ok((!task_over && unedited && alive).then_some(resumed))
 }
 
 /// What makes a pair of a note in `work/`: for recovery, where the inbox has nothing to say any more.

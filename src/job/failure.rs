@@ -270,12 +270,23 @@ impl Failure {
         }
     }
 
-    /// What to do about it, a sentence: the reason's advice, and of a lost task whether another try is paid.
+    /// What to do about it, a sentence: the reason's advice, and of a lost task or video whether another try is paid.
     pub fn advice(&self) -> &'static str {
-        match (self.reason == Reason::TaskGone, self.task_over) {
-            (true, true) => PAY_ANEW,
-            (true, false) => ASK_AGAIN,
-            (false, _) => self.reason.advice(),
+        match (self.reason, self.task_over) {
+            (Reason::TaskGone | Reason::NoVideo | Reason::DownloadFailed, true) => PAY_ANEW,
+            (Reason::TaskGone | Reason::NoVideo | Reason::DownloadFailed, false) => ASK_AGAIN,
+            (
+                Reason::Business(_)
+                | Reason::InvalidSidecar
+                | Reason::InvalidPicture
+                | Reason::AmbiguousPair
+                | Reason::Orphan
+                | Reason::InDoubt
+                | Reason::RequestRefused
+                | Reason::Poison
+                | Reason::Cancelled,
+                _,
+            ) => self.reason.advice(),
         }
     }
 }

@@ -148,15 +148,15 @@ pub fn on_submit(job: &Job, code: BusinessCode, policy: &Policy) -> Ruling {
 
 /// What `code`, given to a poll, means for `job`, whose task is of that age.
 ///
-/// A video that was seen done is paid for, whatever the API stumbles over when it is asked for another link: nothing that a new
-/// seed might cure is wrong with it, so it is asked for again as long as it may still be had.
+/// A video that was seen done is paid for, whatever the API stumbles over when it is asked for another link: it is asked for again as
+/// long as it may still be had. Only that the task is unknown is believed, for the API keeps it no longer than it says.
 pub fn on_poll(job: &Job, age: Age, code: BusinessCode, policy: &Policy) -> Ruling {
     let is_made = matches!(job.state, State::Submitted { finish: Some(_), .. });
-    match (business_code::verdict(code), is_made) {
-        (Verdict::NewSeed, true) if age.may_be_given_up(policy) => Ruling::Fail,
-        (Verdict::NewSeed, true) => Ruling::AskAgain,
-        (Verdict::NewSeed, false)
-        | (Verdict::Reject | Verdict::SlowDown | Verdict::Fewer | Verdict::PauseAccount, true | false) => {
+    match business_code::verdict(code) {
+        Verdict::Reject | Verdict::NewSeed if is_made && code != BusinessCode::INPUT_INVALID => {
+            if age.may_be_given_up(policy) { Ruling::Fail } else { Ruling::AskAgain }
+        }
+        Verdict::Reject | Verdict::NewSeed | Verdict::SlowDown | Verdict::Fewer | Verdict::PauseAccount => {
             poll_ruling(code, age.is_young(policy), has_attempt_left(job, 0, policy))
         }
     }

@@ -40,6 +40,8 @@ pub enum Change {
         job: JobId,
         /// The task.
         task_id: TaskId,
+        /// Of the API at this address.
+        base_url: String,
     },
     /// Money set aside for an intent.
     Reserve {

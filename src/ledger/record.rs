@@ -376,6 +376,11 @@ fn state(detail: Detail) -> rusqlite::Result<State> {
     })
 }
 
+/// How the detail of a row writes the address that its task was paid at.
+pub(super) fn base_url_in_detail(base_url: &str) -> String {
+    format!("\"base_url\":{}", serde_json::Value::from(base_url))
+}
+
 fn task_record(task: &Task) -> TaskRecord {
     TaskRecord {
         task_id: task.task_id.as_str().to_owned(),

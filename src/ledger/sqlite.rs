@@ -31,9 +31,11 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Reservations older than this can be forgotten: no window is longer than a day.
 pub const SPENDING_KEPT: SignedDuration = SignedDuration::from_hours(25);
 
-/// Finds the other job that has a task. An index answers it, for it is asked at each acceptance.
+/// Finds the other job that has a task. An index answers it, for it is asked at each acceptance. Another API may number its tasks
+/// alike, so the few rows of that number are asked for their address.
 const HOLDER: &str = "-- the other job that has a task
-    SELECT job FROM job WHERE task_id = ?1 AND job <> ?2 ORDER BY claimed_at DESC, job DESC LIMIT 1";
+    SELECT job FROM job WHERE task_id = ?1 AND job <> ?2 AND instr(detail, ?3) > 0
+    ORDER BY claimed_at DESC, job DESC LIMIT 1";
 
 /// The writing end. Cheap to clone; the thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -342,7 +344,7 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<Wr
                 return Ok(Some(WriteError::Contradiction(what)));
             }
         }
-        Change::Unshared { job, task_id } => return other_holder(connection, *job, task_id),
+        Change::Unshared { job, task_id, base_url } => return other_holder(connection, *job, task_id, base_url),
         Change::Reserve { job, send, at } => {
             connection
                 .prepare_cached(
@@ -395,10 +397,15 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<Wr
 
 /// Refuses if another job than `job` has the task. A job that tries an earlier one again shares its task without asking here;
 /// the newest of them is named.
-fn other_holder(connection: &Connection, job: JobId, task_id: &TaskId) -> rusqlite::Result<Option<WriteError>> {
+fn other_holder(
+    connection: &Connection,
+    job: JobId,
+    task_id: &TaskId,
+    base_url: &str,
+) -> rusqlite::Result<Option<WriteError>> {
     let holder: Option<String> = connection
         .prepare_cached(HOLDER)?
-        .query_row((task_id.as_str(), job.to_string()), |row| row.get(0))
+        .query_row((task_id.as_str(), job.to_string(), record::base_url_in_detail(base_url)), |row| row.get(0))
         .optional()?;
     Ok(holder.map(|id| match JobId::parse(&id) {
         Some(other) => WriteError::Held(other),

@@ -4,7 +4,7 @@ use std::fs;
 
 use jimengd::simulator::Script;
 
-use crate::rig::{Rig, faulty_vendor, pictures, sidecar, vendor};
+use crate::rig::{Rig, faulty_vendor, pictures, script, sidecar, vendor};
 
 /// A pair as it was dropped lies in `error/` with its report.
 fn assert_rejected(rig: &Rig, name: &str) {
@@ -212,6 +212,30 @@ async fn moved_back_after(word: &str) -> (Rig, serde_yaml::Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_only_time_has_given_up_is_asked_for_again_without_paying() {
     let (rig, report) = moved_back_after("pondering").await;
+    assert_eq!(rig.vendor().paid(), 1);
+    assert_eq!(rig.receipt("cat")["task_id"], report["task_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_that_was_made_is_not_paid_for_again_because_the_api_stumbles() {
+    let rig = Rig::new(
+        faulty_vendor("- {on: download, do: {expired: true}}"),
+        "tasks: {give_up_after: 1s}\npoll: {first: 50ms, every: 50ms}",
+    );
+    let daemon = rig.start();
+    rig.drop_pair("cat", "cat");
+    rig.until_reports(1).await;
+    let report = rig.report("cat");
+    assert_eq!((&report["reason"], &report["charged"]), (&"download_failed".into(), &"yes".into()), "{report:?}");
+    daemon.stop().await;
+    // Now there is time enough, and the first word about the video is an internal error.
+    rig.configure("poll: {first: 50ms, every: 50ms}");
+    rig.vendor().follow(script("- {on: poll, nth: 1, do: {code: 50500}}"));
+    let daemon = rig.start();
+    rig.move_back(&["cat.png", "cat.yaml"]);
+    rig.until_ended(1, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
     assert_eq!(rig.vendor().paid(), 1);
     assert_eq!(rig.receipt("cat")["task_id"], report["task_id"]);
 }

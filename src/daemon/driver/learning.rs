@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Driver, News};
 use crate::daemon::pause::PauseReason;
+use crate::daemon::step::Call;
 use crate::job::{JobId, backoff};
 use crate::spool::durable::Trouble;
 
@@ -15,6 +16,10 @@ pub(super) const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// So many jobs whose last transfers all failed stop submissions.
 const TRANSFERS_FAILED_MAX: usize = 3;
 
+/// So many tasks of which the API says nothing, and of no other anything, stop submissions: no more are paid for that nobody can ask
+/// about. One alone may be a task that the API does not know, in words that no page tells.
+const TASKS_UNREAD_MAX: usize = 3;
+
 /// For so long a job whose link is bad counts among those that stop submissions. Then a few more are paid for to see whether it has
 /// mended; a video that is fetched shows it at once.
 const BAD_LINK_COUNTS_FOR: Duration = Duration::from_secs(60 * 60);
@@ -22,7 +27,12 @@ const BAD_LINK_COUNTS_FOR: Duration = Duration::from_secs(60 * 60);
 impl Driver {
     pub(super) fn learn(&mut self, id: JobId, news: News, now: Instant) {
         match news {
-            News::Answered(call) => self.pauses.answered(call),
+            News::Answered(call) => {
+                if call == Call::Poll {
+                    self.unread_tasks.clear();
+                }
+                self.pauses.answered(call);
+            }
             News::Accepted => self.window.accepted(self.in_flight()),
             News::TooMany(retry_after) => {
                 let others = self.flying.len().saturating_sub(usize::from(self.flying.contains(&id)));
@@ -48,7 +58,14 @@ impl Driver {
             News::UnknownStatus(word) => {
                 self.wonder(id, &format!("that the task's status is {word:?}, which none of its pages explains"));
             }
-            News::Unrelated(message) => self.wonder(id, &format!("nothing of the task ({message})")),
+            News::Unrelated(message) => {
+                self.wonder(id, &format!("nothing of the task ({message})"));
+                self.unread_tasks.insert(id);
+                if self.unread_tasks.len() >= TASKS_UNREAD_MAX {
+                    self.pauses.refuse(PauseReason::Gateway, Some(Call::Poll), message, backoff::PROBE, now);
+                    self.release_unsent();
+                }
+            }
             News::Took(duration) => self.durations.saw(duration),
             News::TransferFailed(message) => {
                 self.failed_transfers.insert(id);

@@ -52,6 +52,8 @@ pub struct Driver {
     /// Until when jobs in doubt count as in flight.
     doubtful: Vec<Instant>,
     failed_transfers: HashSet<JobId>,
+    /// Jobs of whose task the API said nothing since it last said something of any.
+    unread_tasks: HashSet<JobId>,
     /// Jobs whose link was bad since a video was fetched last, and when it was so first.
     bad_links: HashMap<JobId, Instant>,
     /// What the latest bad link led to.
@@ -192,6 +194,7 @@ impl Driver {
             flying: HashSet::new(),
             doubtful: Vec::new(),
             failed_transfers: HashSet::new(),
+            unread_tasks: HashSet::new(),
             bad_links: HashMap::new(),
             latest_bad_link: String::new(),
             puzzling: HashSet::new(),
@@ -390,6 +393,7 @@ impl Driver {
     fn forget(&mut self, id: JobId) {
         self.failed_transfers.remove(&id);
         self.bad_links.remove(&id);
+        self.unread_tasks.remove(&id);
         self.puzzling.remove(&id);
     }
 

@@ -17,6 +17,7 @@ use super::group::{
 use super::order::Order;
 use super::verdict::{Bad, BadReason, ReadyPair};
 use crate::job::{FileName, Folder};
+use crate::spool::judge::too_large;
 use crate::spool::pairing;
 use crate::spool::scan::Identity;
 use crate::spool::settle::{self, Evidence, FileRest, Hint, Rests};
@@ -342,6 +343,10 @@ impl Index {
 
     fn orphan_at(&self, group: &Group, members: &Members) -> Option<Instant> {
         let orphan_after = self.times.orphan_after?;
+        // What is not even read stays where it is.
+        if files_of(members, &group.files).any(|file| too_large(file.rest.identity.size).is_some()) {
+            return None;
+        }
         let last = files_of(members, &group.files).map(|file| file.rest.changed_at).max()?;
         last.checked_add(orphan_after)
     }

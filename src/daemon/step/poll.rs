@@ -15,6 +15,9 @@ use crate::job::state::{Event, Finish, State};
 use crate::job::{Account, Charged, Failure, Job, Reason, Seed, Stage, Task, backoff};
 use crate::ledger::Change;
 
+/// Of a task that is done without a link.
+const NO_LINK: &str = "the task is done, but the API gives no http or https link to its video";
+
 /// A task whose account has changed is asked about this often.
 const ACCOUNT_CHANGED: Duration = Duration::from_secs(60 * 60);
 
@@ -52,15 +55,10 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
         }
         PollAnswer::NoVideo { request_id } => {
             if overdue {
-                let failure = late_failure(
-                    Reason::NoVideo,
-                    "the task is done, but the API gives no http or https link to its video".to_owned(),
-                    &task,
-                    request_id,
-                );
+                let failure = late_failure(Reason::NoVideo, NO_LINK.to_owned(), &task, request_id);
                 return Ok(answered(condemn(shells, &job, failure, Vec::new()).await?));
             }
-            Ok(answered(bad_link(shells, &job, finish).await?))
+            Ok(answered(bad_link(shells, &job, finish).await?).and(News::LinkBad(NO_LINK.to_owned())))
         }
         PollAnswer::Business(error) => poll_refused(shells, job, task, finish, &error, age).await,
         PollAnswer::Gone(_) if age.is_young(&shells.policy) => Ok(answered(job)),
@@ -80,7 +78,7 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
             let failure = told(given_up(task, finish, &refusal.message), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
-        PollAnswer::Unrelated(refusal) => Ok(answered(job).and(News::Unrelated(said(&refusal)))),
+        PollAnswer::Unrelated(refusal) => Ok(Stepped::with(job).and(News::Unrelated(said(&refusal)))),
         PollAnswer::Unreachable(refusal) => {
             let later = Stepped { failed: true, wait: wait(refusal.retry_after), ..Stepped::with(job) };
             Ok(later.and(News::Unreachable(Call::Poll, said(&refusal))))
@@ -186,6 +184,9 @@ async fn poll_refused(
         Ruling::Fail => {
             let charged = if finish.is_some() { Charged::Yes } else { Charged::Unknown };
             let failure = business_failure(error, Stage::Poll, charged, Some(task));
+            // Of a video that was seen done only this says that the task is over; with any other code it is time that gave it up.
+            let task_over = finish.is_none() || error.code == BusinessCode::INPUT_INVALID;
+            let failure = Failure { task_over, ..failure };
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
         Ruling::AnotherAttempt => {
@@ -194,7 +195,9 @@ async fn poll_refused(
         }
         Ruling::SlowDown | Ruling::Fewer => Ok(answered(job).and(News::TooFast(error.retry_after))),
         // A video that was seen done is asked for in the rhythm of its links.
-        Ruling::AskAgain if finish.is_some() => Ok(answered(bad_link(shells, &job, finish).await?)),
+        Ruling::AskAgain if finish.is_some() => {
+            Ok(answered(bad_link(shells, &job, finish).await?).and(News::LinkBad(coded(error))))
+        }
         Ruling::AskAgain => Ok(answered(job)),
         Ruling::PauseAccount => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, coded(error)))),
     }

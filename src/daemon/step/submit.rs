@@ -23,6 +23,7 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
     if !whole {
         let message = "its files are gone from work/, so nothing was sent".to_owned();
         let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
+        let failure = Failure { charged: charged_before(&job), ..failure };
         return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }
     let reserve = Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() };
@@ -83,10 +84,12 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
             })
         }
         SubmitAnswer::PictureUnreadable(what) if job.attempts > 0 => {
-            // It has been paid for once, so it stays a job, and what lies in work/ is not going to get better.
+            // An earlier attempt may have been paid for, so it stays a job, and what lies in work/ is not going to get better.
             let message = format!("the claimed picture cannot be sent again: {what}");
             let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
-            let job = condemn(shells, &job, failure, give_back()).await?;
+            let failure = Failure { charged: charged_before(&job), ..failure };
+            let job = not_sent(shells, &job, None).await?;
+            let job = condemn(shells, &job, failure, Vec::new()).await?;
             Ok(Stepped::with(job).and(News::GivenBack(send)))
         }
         SubmitAnswer::PictureUnreadable(what) => {
@@ -105,7 +108,8 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
 
 /// The API has made a task of it; the ledger knows whether it is one that another job has already.
 async fn accepted(shells: &Shells, job: &Job, task: Task) -> Result<Stepped, StepError> {
-    let unshared = Change::Unshared { job: job.id, task_id: task.task_id.clone() };
+    let unshared =
+        Change::Unshared { job: job.id, task_id: task.task_id.clone(), base_url: task.account.base_url.clone() };
     let event = |holder| Event::Accepted { task: task.clone(), holder };
     let recorded = shells.record(job, event(None), vec![unshared]).await;
     if let Err(StepError::Ledger(WriteError::Held(holder))) = recorded {
@@ -147,6 +151,11 @@ async fn submit_refused(shells: &Shells, job: Job, seed: Seed, error: &VendorErr
             Ok(answered(job).and(News::AccountRefused(Call::Submit, coded(error))))
         }
     }
+}
+
+/// What is known of the money of a job that is not sent again: an earlier attempt may have had a task.
+fn charged_before(job: &Job) -> Charged {
+    if job.attempts > 0 { Charged::Unknown } else { Charged::No }
 }
 
 /// Back to the queue with the reservation: certainly nothing was accepted.

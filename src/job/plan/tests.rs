@@ -112,7 +112,9 @@ fn a_video_that_was_seen_done_is_not_paid_for_again() {
         (50_500, Ruling::AskAgain, Ruling::Fail),
         (50_519, Ruling::AskAgain, Ruling::Fail),
         (50_599, Ruling::AskAgain, Ruling::Fail),
-        (50_412, Ruling::Fail, Ruling::Fail),
+        (50_412, Ruling::AskAgain, Ruling::Fail),
+        (50_520, Ruling::AskAgain, Ruling::Fail),
+        (50_215, Ruling::Fail, Ruling::Fail),
         (50_429, Ruling::SlowDown, Ruling::SlowDown),
         (50_400, Ruling::PauseAccount, Ruling::PauseAccount),
     ] {

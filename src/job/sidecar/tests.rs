@@ -113,6 +113,93 @@ fn the_parsers_lines_are_told_as_those_of_editors() {
 }
 
 #[test]
+fn a_mistake_is_looked_for_where_it_can_be() {
+    let first = |text: &str| {
+        let found = read(text.as_bytes(), true).expect_err(text);
+        (found[0].line, found[0].message.clone())
+    };
+    let colon = "a colon with a space behind it stands inside a text without quotes".to_owned();
+    let documents = "the file holds more than one YAML document".to_owned();
+    let empty = "the value is empty".to_owned();
+    let glued = "there is no space behind the colon".to_owned();
+    let cases = [
+        ("# note\n\nprompt:A dog\n", (None, glued)),
+        ("prompt: -5 dogs: x\n", (Some(1), colon.clone())),
+        ("prompt: >\n  A dog\nseed: 1: 2\n", (Some(3), colon)),
+        (" prompt: A dog\n\n# note\nseed: 4\n", (Some(4), "this line is indented by 0, the first one by 1".to_owned())),
+        ("# a\n---\nprompt: a\n---\nprompt: b\n", (Some(4), documents.clone())),
+        ("\n%YAML 1.1\n---\nprompt: a\n---\nprompt: b\n", (Some(5), documents)),
+        ("prompt: a\nseed: # none\n", (Some(2), empty.clone())),
+        ("prompt: a\nimage_urls: # later\n", (Some(2), empty)),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(first(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_large_text_is_not_parsed_again_for_every_complaint() {
+    let filler = format!("#{}\n", "x".repeat(BYTES_MAX / 2));
+    let keys: String = (0..9).map(|n| format!("key{n}: 1\n")).collect();
+    let placed = |text: &str| {
+        let problems = read(text.as_bytes(), true).expect_err("unknown keys");
+        problems.iter().filter(|problem| problem.line.is_some()).count()
+    };
+    assert_eq!(placed(&format!("{filler}{keys}prompt: A dog\n")), 1);
+    assert_eq!(placed(&format!("{keys}prompt: A dog\n")), 9);
+}
+
+#[test]
+fn what_an_address_keeps_to_itself_is_not_told() {
+    for (address, told) in [
+        ("https://example.com/a.jpg", "https://example.com/a.jpg\""),
+        ("https://example.com/a.jpg?sig=hunter2", "https://example.com/a.jpg…\""),
+        ("https://example.com/a.jpg#hunter2", "https://example.com/a.jpg…\""),
+        ("https://hunter2@example.com/a.jpg", "https://…\""),
+        ("see https://example.com/?hunter2", "see https://example.com/…\""),
+        ("a ? in a text", "a ? in a text\""),
+    ] {
+        let found = complaints(&format!("prompt: A dog\nseed: '{address}'\n")).join("\n");
+        assert!(found.contains(&format!("the text \"{told}")), "{found}");
+        assert!(!found.contains("hunter2"), "{found}");
+    }
+}
+
+#[test]
+fn a_key_is_proposed_only_if_it_is_near() {
+    for (wrong, meant) in [
+        ("sed", Some("seed")),
+        ("xseed", Some("seed")),
+        ("Promt", Some("prompt")),
+        ("aspect-ratoi", Some("aspect_ratio")),
+        ("prio", Some("priority")),
+        ("sd", None),
+        ("pro", None),
+        ("fps", None),
+        ("", None),
+    ] {
+        assert_eq!(values::nearest_key(wrong), meant, "{wrong}");
+    }
+}
+
+#[test]
+fn values_at_the_edge_of_what_is_allowed() {
+    assert_eq!(sidecar("prompt: A dog\nseed: \"0\"\n").seed, WantedSeed::Fixed(0));
+    let address = |tail: &str| format!("prompt: A dog\nimage_urls: ['https://example.com{tail}']\n");
+    let path = |bytes: usize| format!("/{}", "a".repeat(bytes - "https://example.com/".len()));
+    for (tail, is_taken) in
+        [(path(2048), true), (path(2049), false), (":1/a".to_owned(), true), (":0/a".to_owned(), false)]
+    {
+        let text = address(&tail);
+        assert_eq!(read(text.as_bytes(), false).is_ok(), is_taken, "{text:.60}");
+    }
+    for ratio in ["0", "-1.78", ".inf", ".nan", "0:0", "16:0", "1e300"] {
+        let found = complaints(&format!("prompt: A dog\naspect_ratio: {ratio}\n")).join("\n");
+        assert!(found.contains("is no ratio that the API knows; write one of"), "{found}");
+    }
+}
+
+#[test]
 fn brackets_count_wherever_they_may_open_something() {
     let many = "[{".repeat(20);
     let is_counted = |text: &str| match look(text.as_bytes(), true).read {

@@ -135,7 +135,7 @@ fn wrong_ratio(text: &str, value: &Value) -> Complaint {
         let (minutes, seconds) = two_numbers(ratio.label())?;
         Some(minutes * 60.0 + seconds)
     };
-    let number = text.parse::<f64>().ok().filter(|n| n.is_finite() && *n > 0.0);
+    let number = text.parse::<f64>().ok();
     if let Some(ratio) = AspectRatio::ALL.into_iter().find(|ratio| number.is_some() && sexagesimal(ratio) == number) {
         return Complaint::new(
             format!("{ratio} without quotes is read as a number in base 60, {text}, by YAML 1.1 tools"),
@@ -151,7 +151,6 @@ fn wrong_ratio(text: &str, value: &Value) -> Complaint {
         return Complaint::new(message, quoted(*ratio));
     }
     let sides = two_numbers(&lower).or(number.map(|ratio| (ratio, 1.0)));
-    let sides = sides.filter(|(width, height)| *width > 0.0 && *height > 0.0);
     let proposal = match sides.and_then(|(width, height)| Some((nearest(width / height)?, (width, height)))) {
         Some((ratio, sides)) if two_numbers(ratio.label()) == Some(sides) => quoted(ratio),
         Some((ratio, _)) => format!("the nearest is \"{ratio}\"; {}", all_ratios()),

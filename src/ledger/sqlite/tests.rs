@@ -254,7 +254,8 @@ async fn a_row_that_is_missing_final_or_ahead_is_not_updated() {
 fn accepted(n: u64, state: impl Fn(Task) -> State, task_id: &str) -> (Job, Vec<Change>) {
     let task_id = TaskId::new(task_id).expect("an identifier");
     let job = job(n, state(Task { task_id: task_id.clone(), ..task() }));
-    let changes = [update(&job), vec![Change::Unshared { job: job.id, task_id }]].concat();
+    let changes =
+        [update(&job), vec![Change::Unshared { job: job.id, task_id, base_url: task().account.base_url }]].concat();
     (job, changes)
 }
 
@@ -285,6 +286,21 @@ async fn a_task_is_accepted_for_one_job_alone_whatever_has_become_of_the_other()
     ledger.write(insert(&Job { claimed_at: at(7), ..accepted(6, submitted, "73").0 })).await.unwrap();
     let refused = ledger.write(accepted(4, submitted, "73").1).await;
     assert!(matches!(&refused, Err(WriteError::Held(holder)) if *holder == id(6)), "{refused:?}");
+    // Another API may count its tasks alike.
+    let elsewhere = |task: Task| {
+        let account = Account { base_url: "https://api.example/\"x".to_owned(), ..task.account };
+        State::Submitted { task: Task { account, ..task }, finish: None, ask_at: None }
+    };
+    let mut there = accepted(4, elsewhere, "73").1;
+    if let Some(Change::Unshared { base_url, .. }) = there.last_mut() {
+        *base_url = "https://api.example/\"x".to_owned();
+    }
+    ledger.write(there.clone()).await.expect("it is not the same task");
+    if let Some(Change::Unshared { job, .. }) = there.last_mut() {
+        *job = id(5);
+    }
+    let refused = ledger.write(there[1..].to_vec()).await;
+    assert!(matches!(&refused, Err(WriteError::Held(holder)) if *holder == id(4)), "{refused:?}");
     ledger.write(accepted(4, submitted, "74").1).await.unwrap();
 }
 
@@ -310,8 +326,9 @@ async fn whose_a_task_is_costs_no_scan() {
     let place = Place::new();
     drop(place.open());
     let connection = Connection::open(place.path()).unwrap();
-    let plan: String =
-        connection.query_row(&format!("EXPLAIN QUERY PLAN {HOLDER}"), ("7", "1"), |row| row.get("detail")).unwrap();
+    let plan: String = connection
+        .query_row(&format!("EXPLAIN QUERY PLAN {HOLDER}"), ("7", "1", "x"), |row| row.get("detail"))
+        .unwrap();
     assert!(plan.contains("SEARCH job USING INDEX job_task_id (task_id=?)"), "{plan}");
 }
 
