@@ -430,6 +430,8 @@ mod tests {
             (b"<?xml version=\"1.0\"?><Error/>".to_vec(), "it begins like an XML text, not like an mp4"),
             (br#"{"code":50411}"#.to_vec(), "it begins like a JSON text, not like an mp4"),
             (b"no".to_vec(), "it begins like a text, not like an mp4"),
+            (b"no\0".to_vec(), "it begins like something unknown, not like an mp4"),
+            (b"n\xF6".to_vec(), "it begins like something unknown, not like an mp4"),
             (b"\x89PNG\r\n\x1a\n".to_vec(), "it begins like a picture, not like an mp4"),
             (vec![0; 4096], "it begins like a file of zeros, not like an mp4"),
             (moov(), "it begins like something unknown, not like an mp4"),
@@ -479,6 +481,20 @@ mod tests {
             walk.push(&[0; 65_536]);
         }
         assert_eq!(walk.finish(), Err("it has a moov box of more than 16777216 bytes".to_owned()));
+    }
+
+    #[test]
+    fn a_moov_box_may_be_as_large_as_its_limit() {
+        let declared = u32::try_from(MOOV_BYTES_MAX + 8).expect("the limit fits a short length");
+        for head in [[words(&[declared]), b"moov".to_vec()].concat(), to_the_end(b"moov", b"")] {
+            let mut walk = Walk::new();
+            walk.push(&[ftyp(), head].concat());
+            for _ in 0..MOOV_BYTES_MAX / 65_536 {
+                walk.push(&[0; 65_536]);
+            }
+            // All of it was taken; what is wrong with it is another thing.
+            assert_eq!(walk.finish(), Err("it has no mdat box with anything in it".to_owned()));
+        }
     }
 
     proptest! {

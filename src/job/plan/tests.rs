@@ -104,6 +104,14 @@ fn a_code_given_to_a_poll_is_ruled_by_the_age_of_its_task_too() {
 }
 
 #[test]
+fn a_ruling_has_a_word_and_a_task_lives_for_half_a_day() {
+    use Ruling::{AnotherAttempt, AskAgain, Fail, Fewer, PauseAccount, SlowDown};
+    let words = [Fail, AnotherAttempt, SlowDown, Fewer, PauseAccount, AskAgain].map(Ruling::label);
+    assert_eq!(words, ["reject", "another_attempt", "slow_down", "fewer", "pause_account", "ask_again"]);
+    assert_eq!(TASK_LIFE, Duration::from_secs(43_200));
+}
+
+#[test]
 fn a_video_that_was_seen_done_is_not_paid_for_again() {
     let finish = Some(Finish { done_at: at(0), bad_links: 1 });
     let made = job(DRAWN, 1, State::Submitted { task: task(), finish, ask_at: None });

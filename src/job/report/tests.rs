@@ -214,6 +214,18 @@ fn documents_tell_whose_they_are() {
 }
 
 #[test]
+fn what_is_empty_and_what_begins_with_a_digit_is_written_so_that_it_is_read_back() {
+    #[derive(Serialize)]
+    struct Odd {
+        list: [u8; 0],
+        map: std::collections::BTreeMap<u8, u8>,
+        zone: &'static str,
+    }
+    let text = document(&Odd { list: [], map: std::collections::BTreeMap::new(), zone: "0Z" });
+    assert_eq!(text, "list: []\nmap: {}\nzone: '0Z'\n");
+}
+
+#[test]
 fn names_are_read_back_as_they_are_shown() {
     let names: [&[u8]; 8] =
         [b"a'b\"c.jpg", b"- [x]: {y} #z.jpg", b"caf\xe9\n.jpg", b"no", b"16:9", b" \t.jpg", &[b'['; 255], &[0xFF; 255]];
