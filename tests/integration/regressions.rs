@@ -159,7 +159,7 @@ async fn a_video_whose_folder_was_moved_away_is_fetched_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_told_also_if_the_error_folder_was_away_when_it_came() {
-    let rig = Rig::new(faulty_vendor("- {on: submit, do: {delay: 15.0, code: 50412}}"), "");
+    let rig = Rig::new(faulty_vendor("- {on: submit, prompt: cat, do: {delay: 4.0, code: 50412}}"), "");
     rig.drop_pair("cat", "A cat");
     let daemon = rig.start();
     rig.until("handed over", || {

@@ -4,7 +4,7 @@ use std::fs;
 
 use jimengd::simulator::Script;
 
-use crate::rig::{Rig, faulty_vendor, pictures, script, sidecar, vendor};
+use crate::rig::{Rig, Running, faulty_vendor, pictures, script, sidecar, vendor};
 
 /// A pair as it was dropped lies in `error/` with its report.
 fn assert_rejected(rig: &Rig, name: &str) {
@@ -183,13 +183,18 @@ async fn a_video_that_could_not_be_fetched_is_fetched_without_paying_again() {
     assert_eq!((&report["reason"], &report["stage"]), (&"download_failed".into(), &"download".into()));
     assert_eq!(report["charged"], "yes");
     rig.vendor().follow(Script::default());
+    deliver_moved_back(&rig, daemon).await;
+    assert_eq!(rig.vendor().paid(), 1);
+    assert_eq!(rig.receipt("cat")["task_id"], report["task_id"]);
+    assert_eq!(rig.list("error"), Vec::<String>::new());
+}
+
+/// The failed pair `cat` is moved back, unedited, and delivered; then the daemon stops.
+async fn deliver_moved_back(rig: &Rig, daemon: Running) {
     rig.move_back(&["cat.png", "cat.yaml"]);
     rig.until_ended(1, 0).await;
     daemon.stop().await;
     rig.assert_all_is_well();
-    assert_eq!(rig.vendor().paid(), 1);
-    assert_eq!(rig.receipt("cat")["task_id"], report["task_id"]);
-    assert_eq!(rig.list("error"), Vec::<String>::new());
 }
 
 /// A pair whose task fails with `word` as its status is moved back, unedited, to an API that is well again.
@@ -202,10 +207,7 @@ async fn moved_back_after(word: &str) -> (Rig, serde_yaml::Value) {
     let report = rig.report("cat");
     assert_eq!((&report["reason"], &report["charged"]), (&"task_gone".into(), &"unknown".into()), "{report:?}");
     rig.vendor().follow(Script::default());
-    rig.move_back(&["cat.png", "cat.yaml"]);
-    rig.until_ended(1, 0).await;
-    daemon.stop().await;
-    rig.assert_all_is_well();
+    deliver_moved_back(&rig, daemon).await;
     (rig, report)
 }
 
@@ -232,10 +234,7 @@ async fn a_video_that_was_made_is_not_paid_for_again_because_the_api_stumbles() 
     rig.configure("poll: {first: 50ms, every: 50ms}");
     rig.vendor().follow(script("- {on: poll, nth: 1, do: {code: 50500}}"));
     let daemon = rig.start();
-    rig.move_back(&["cat.png", "cat.yaml"]);
-    rig.until_ended(1, 0).await;
-    daemon.stop().await;
-    rig.assert_all_is_well();
+    deliver_moved_back(&rig, daemon).await;
     assert_eq!(rig.vendor().paid(), 1);
     assert_eq!(rig.receipt("cat")["task_id"], report["task_id"]);
 }

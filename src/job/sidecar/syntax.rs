@@ -268,7 +268,7 @@ fn second_document(text: &str) -> Option<Place> {
         if marker && content {
             return Some(place_of(text, index));
         }
-        content = content || marker || !(line.trim().is_empty() || line.starts_with(['#', '%']));
+        content = content || !(line.trim().is_empty() || line.starts_with(['#', '%']));
         index += line.len();
     }
     None
