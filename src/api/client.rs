@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Certificate, ClientBuilder, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -233,6 +233,7 @@ pub(super) struct Reply {
     pub(super) status: u16,
     request_id: Option<String>,
     retry_after: Option<Duration>,
+    redirect: Option<String>,
     body: Received,
 }
 
@@ -249,6 +250,8 @@ impl Reply {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = REQUEST_ID_HEADERS.into_iter().find_map(text).map(str::to_owned);
         let retry_after = text(RETRY_AFTER.as_str()).and_then(|value| wire::retry_after(value, SystemTime::now()));
+        let redirect = text(LOCATION.as_str()).and_then(|place| response.url().join(place).ok());
+        let redirect = redirect.and_then(|url| url.host_str().map(str::to_owned));
         let encoding = foreign_encoding(headers);
         let mut bytes = BytesMut::new();
         let body = loop {
@@ -264,7 +267,7 @@ impl Reply {
                 Err(error) => break Received::Cut(format!("the answer broke off: {}", told(error))),
             }
         };
-        Self { status: response.status().as_u16(), request_id, retry_after, body }
+        Self { status: response.status().as_u16(), request_id, retry_after, redirect, body }
     }
 
     pub(super) fn answer(&self) -> Answer<'_> {
@@ -272,6 +275,7 @@ impl Reply {
             status: self.status,
             retry_after: self.retry_after,
             request_id: self.request_id.as_deref(),
+            redirect: self.redirect.as_deref(),
             body: match &self.body {
                 Received::Whole(bytes) => Body::Whole(bytes),
                 Received::Cut(why) => Body::Cut(why),

@@ -157,6 +157,10 @@ impl Said {
         let inner = quoted["message"].as_str().or(quoted["error"]["message"].as_str()).filter(|said| !said.is_empty());
         self.message = match (&self.code, message.is_empty()) {
             (Some(Code::Word { word, .. }), true) => mask.clean(word),
+            // The gateway's messages may be in any language, and its word for an empty purse is the same in all.
+            (Some(Code::Word { word, quoted: None }), false) if !lower.contains(word.as_str()) => {
+                mask.clean(&format!("{word}: {message}"))
+            }
             (Some(Code::Foreign) | None, true) => mask.clean(&format!("an answer of another kind: {body}")),
             (Some(Code::Word { .. } | Code::Success | Code::Business(_) | Code::Foreign) | None, _) => {
                 mask.clean(inner.unwrap_or(message))

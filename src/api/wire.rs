@@ -56,6 +56,8 @@ pub struct Answer<'a> {
     pub retry_after: Option<Duration>,
     /// An identifier from the headers, where the body has none.
     pub request_id: Option<&'a str>,
+    /// The host that a redirect leads to.
+    pub redirect: Option<&'a str>,
     /// What followed the head.
     pub body: Body<'a>,
 }
@@ -89,8 +91,21 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
             return unknown(refusal);
         }
         // No refusal comes with a task: this answer contradicts itself.
-        (Some(Code::Business(_) | Code::Word { .. } | Code::Foreign) | None, Some(task_id)) => {
-            let message = format!("the API refused the request and yet named the task {task_id}: {}", said.message);
+        (Some(code @ (Code::Business(_) | Code::Word { .. } | Code::Foreign)), Some(task_id)) => {
+            let message = match code {
+                Code::Business(_) | Code::Word { .. } => {
+                    format!("the API refused the request and yet named the task {task_id}")
+                }
+                Code::Success | Code::Foreign => {
+                    format!("the answer names the task {task_id}, but not with the code of a success")
+                }
+            };
+            let message = format!("{message}: {}", said.message);
+            return unknown(Refusal { message, ..said.refusal("") });
+        }
+        (None, Some(task_id)) => {
+            let message =
+                format!("the answer names the task {task_id}, but not with the code of a success: {}", said.message);
             return unknown(Refusal { message, ..said.refusal("") });
         }
         (Some(Code::Business(code)), None) => return SubmitAnswer::Business(said.vendor_error(*code)),
@@ -103,7 +118,7 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
     }
     let refusal = said.refusal("no usable answer");
     match (answer.status, said.kind) {
-        (300..=399, _) => SubmitAnswer::Gateway(refusal),
+        (300..=399, _) => SubmitAnswer::Gateway(redirected(refusal, answer.redirect, mask)),
         (413, kind) => SubmitAnswer::Refused(too_large(refusal, kind)),
         (429, _) => SubmitAnswer::Throttled(refusal),
         (408, _) | (_, Kind::Cut) => unknown(refusal),
@@ -123,6 +138,12 @@ fn too_large(refusal: Refusal, kind: Kind) -> Refusal {
         Kind::Other | Kind::Cut => TOO_LARGE.to_owned(),
     };
     Refusal { message, ..refusal }
+}
+
+/// A redirect, whose body is of no use: only the address is worth knowing.
+fn redirected(refusal: Refusal, host: Option<&str>, mask: &Mask) -> Refusal {
+    let to = host.map_or_else(|| "another address".to_owned(), |host| format!("the host {host}"));
+    Refusal { message: mask.clean(&format!("it sends us on to {to}, which is not followed")), ..refusal }
 }
 
 /// What came of a poll.
@@ -145,7 +166,7 @@ pub fn poll_answer(answer: &Answer<'_>, mask: &Mask) -> PollAnswer {
     }
     let refusal = said.refusal("no usable answer");
     match (answer.status, said.kind) {
-        (300..=399, _) => PollAnswer::Gateway(refusal),
+        (300..=399, _) => PollAnswer::Gateway(redirected(refusal, answer.redirect, mask)),
         (429, _) => PollAnswer::Throttled(refusal),
         (408, _) | (_, Kind::Cut) => PollAnswer::Unreachable(refusal),
         (200..=299 | 400..=499, Kind::Envelope) if said.names_a_wrong_path => PollAnswer::Gateway(refusal),
@@ -239,7 +260,7 @@ mod tests {
     }
 
     fn answer(status: u16, body: &str) -> Answer<'_> {
-        Answer { status, retry_after: None, request_id: None, body: Body::Whole(body.as_bytes()) }
+        Answer { status, retry_after: None, request_id: None, redirect: None, body: Body::Whole(body.as_bytes()) }
     }
 
     fn submitted(status: u16, body: &str, handed: HandOver) -> SubmitAnswer {
@@ -520,6 +541,7 @@ mod tests {
             status: 503,
             retry_after: Some(Duration::from_secs(7)),
             request_id: Some("from-header"),
+            redirect: None,
             body: Body::Whole(ENVELOPE.as_bytes()),
         };
         assert_eq!(

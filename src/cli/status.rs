@@ -25,6 +25,9 @@ mod rights;
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
 
+/// Jobs that failed and are told of.
+const FAILED_MAX: usize = 5;
+
 /// What `--help` says first.
 pub(super) const LONG_ABOUT: &str = "Tell what waits, runs and failed, and why. Works while the daemon is down.\n\n\
      Exit codes: 0; 69 the daemon is paused, or was when it was last heard of; 74 the ledger cannot be read; 78 the \
@@ -52,7 +55,7 @@ pub fn run(args: &Status) -> Result<ExitCode, Failure> {
         let json = serde_json::to_string_pretty(&view).map_err(|error| Failure::new(ExitCode::Software, error))?;
         json + "\n"
     } else {
-        page::page(&view, &config.folders.inbox, Timestamp::now())
+        page::page(&view, &config.folders.inbox, &config.folders.error, Timestamp::now())
     };
     print(&text)?;
     Ok(if view.paused.is_empty() { ExitCode::Ok } else { ExitCode::Unavailable })
@@ -78,6 +81,8 @@ struct View {
     inbox_error: Option<String>,
     waiting: Vec<WaitingView>,
     jobs: Vec<JobView>,
+    /// What failed last, the newest first; not all of it.
+    failed: Vec<JobView>,
     counts: Counts,
 }
 
@@ -123,6 +128,7 @@ struct Counts {
 struct Remembered {
     snapshot: Option<Snapshot>,
     live: Vec<Job>,
+    failed: Vec<Job>,
     counts: ledger::Counts,
 }
 
@@ -166,14 +172,17 @@ impl View {
         inbox_error: Option<String>,
     ) -> Self {
         let ledger = remembered.is_some();
-        let Remembered { snapshot, live, counts } = remembered.unwrap_or_default();
+        let Remembered { snapshot, live, failed, counts } = remembered.unwrap_or_default();
         let said = snapshot.clone().unwrap_or_default();
         let is_paused = !said.paused.is_empty();
         let waiting: Vec<WaitingView> = waiting.into_iter().map(|one| WaitingView::of(one, is_paused)).collect();
         let account = account(config, &live);
         let now = Timestamp::now();
-        let jobs: Vec<JobView> =
-            live.iter().map(|job| JobView::of(job, is_paused, &config.api.base_url, account.as_ref(), now)).collect();
+        let views = |jobs: &[Job]| -> Vec<JobView> {
+            let view = |job| JobView::of(job, is_paused, &config.api.base_url, account.as_ref(), now);
+            jobs.iter().map(view).collect()
+        };
+        let (jobs, failed) = (views(&live), views(&failed));
         // What the daemon said last is of no use once it is gone; the tasks are still there.
         let in_flight = if running { said.in_flight } else { live.iter().filter(|job| is_in_flight(job)).count() };
         let counts = Counts::of(&counts, &waiting);
@@ -190,6 +199,7 @@ impl View {
             inbox_error,
             waiting,
             jobs,
+            failed,
             counts,
         }
     }
@@ -199,7 +209,7 @@ impl Remembered {
     fn read(reader: &Reader) -> rusqlite::Result<Self> {
         // What cannot be read was said by a version that says it in other words.
         let snapshot = reader.fact(DAEMON_FACT)?.and_then(|text| serde_json::from_str(&text).ok());
-        Ok(Self { snapshot, live: reader.live()?, counts: reader.counts()? })
+        Ok(Self { snapshot, live: reader.live()?, failed: reader.failed(FAILED_MAX)?, counts: reader.counts()? })
     }
 }
 
@@ -330,7 +340,7 @@ mod tests {
         let snapshot = Snapshot { paused, limit: 3, ..Snapshot::default() };
         let counts = [("fetched", 2), ("ready", 1), ("failing", 1), ("failed", 4), ("in_doubt", 1)];
         let counts = counts.into_iter().map(|(label, count)| (label.to_owned(), count)).collect();
-        let remembered = Remembered { snapshot: Some(snapshot), live: Vec::new(), counts };
+        let remembered = Remembered { snapshot: Some(snapshot), live: Vec::new(), failed: Vec::new(), counts };
         View::of(&config, false, Some(remembered), waiting, None)
     }
 
@@ -366,7 +376,7 @@ mod tests {
         let many = (0..page::LISTED_MAX + 5).map(|n| waiting(format!("cat{n:03}").as_bytes(), WaitingReason::Turn));
         let odd = waiting(b"caf\xe9", WaitingReason::Half { hint: None });
         let view = view(paused(), many.chain([odd]).collect());
-        let page = page::page(&view, Path::new("/in"), Timestamp::UNIX_EPOCH);
+        let page = page::page(&view, Path::new("/in"), Path::new("/bad"), Timestamp::UNIX_EPOCH);
         for part in ["PAUSED (account)", "no money", "pay", "and 5 more", "caf\\xE9", "not running"] {
             assert!(page.contains(part), "{part}: {page}");
         }

@@ -349,6 +349,10 @@ impl Layers {
     fn nearest_variable(&self, variable: &str) -> String {
         let variables: Vec<String> = self.leaves.keys().map(|key| variable_of(key)).collect();
         match nearest(variable, variables.iter().map(String::as_str)) {
+            _ if variable.ends_with("TOKEN") || variable.ends_with("KEY") => {
+                "the token's variable is JIMENGD_API_TOKEN, with single underscores; a file with it is named in api.token_file"
+                    .to_owned()
+            }
             Some(near) => format!("did you mean {near}?"),
             None => "two underscores go one level down, as in JIMENGD_API__BASE_URL".to_owned(),
         }

@@ -62,11 +62,19 @@ pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
     }
     read(text, None).map_err(|error| {
         let place = place_of_error(text, &error);
+        let line = place.and_then(|place| text.lines().nth(usize::try_from(place.line).ok()?.checked_sub(1)?));
+        let indent = line.map_or("", |line| &line[..line.len() - line.trim_start_matches([' ', '\t']).len()]);
+        let (message, proposal) = match indent.contains('\t') {
+            true => ("a tab stands at the beginning of the line".to_owned(), "use spaces there"),
+            false => (
+                format!("not readable as YAML: {}", without_place(&error.to_string())),
+                "mend the line or the one above it; the shipped jimengd.yaml shows how they are written",
+            ),
+        };
         Box::new(Problem {
             line: place.map(|place| place.line),
             column: place.map(|place| place.column),
-            message: format!("not readable as YAML: {}", without_place(&error.to_string())),
-            ..Problem::default()
+            ..*problem(message, proposal)
         })
     })
 }

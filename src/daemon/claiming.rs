@@ -111,13 +111,13 @@ async fn take_in(
             shells.insert(job.on(event, Timestamp::now())?).await?
         }
         None => match resumable(shells, &job, earlier.as_ref()).await? {
-            Some(Resumed { task, finish, attempts }) => {
+            Some(Resumed { task, finish, attempts, charges }) => {
                 tracing::info!(
                     job_id = %id, pair = %job.pair, task_id = %task.task_id,
                     "{}: tried again unedited, going on with its task, which is not paid again", job.pair
                 );
                 let state = State::Submitted { task, finish, ask_at: None };
-                shells.insert(Job { state, attempts, ..job }).await?
+                shells.insert(Job { state, attempts, charges, ..job }).await?
             }
             None => shells.insert(job).await?,
         },
@@ -209,6 +209,7 @@ pub fn new_job(pair: &ReadyPair, id: JobId, judged: &Judged, earlier: Option<Job
         claimed_at: now,
         sends: 0,
         attempts: 0,
+        charges: 0,
         state: State::Queued { not_before: None },
         since: now,
     };
@@ -244,6 +245,7 @@ struct Resumed {
     /// If its video was seen done: then nothing that the API says of it is a reason to pay anew.
     finish: Option<Finish>,
     attempts: u32,
+    charges: u32,
 }
 
 /// The task of the earlier job, if this pair is that one unedited and the API may still have the task.
@@ -267,7 +269,7 @@ async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Res
     let unedited = hashes(&before) == hashes(job);
     // Asking for a task that has died costs a report; paying for one that lives, because a clock was set forward, costs money.
     let alive = age(task, shells.started.not_set_forward(Moment::now())) < TASK_LIFE;
-    let resumed = Resumed { task: task.clone(), finish, attempts: before.attempts };
+    let resumed = Resumed { task: task.clone(), finish, attempts: before.attempts, charges: before.charges };
     Ok((!task_over && unedited && alive).then_some(resumed))
 }
 

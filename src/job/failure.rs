@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::business_code::{self, BusinessCode};
+use super::plan::TASK_LIFE;
 use super::{Problem, Task};
 
 /// The stable word for a failure.
@@ -101,7 +104,7 @@ impl Reason {
             Self::AmbiguousPair => "Nobody can say which picture belongs to which sidecar, so nothing was sent.",
             Self::Orphan => "The other half of the pair never came, so nothing was sent.",
             Self::InDoubt => {
-                "The request was sent, and its answer was lost or does not say whether it was accepted: the API may have made, and charged, a video that cannot be found again."
+                "The request was sent, or may have been, and no answer says whether it was accepted: the API may have made, and charged, a video."
             }
             Self::RequestRefused => "The API refused the request and gave no business code.",
             Self::TaskGone => {
@@ -121,31 +124,33 @@ impl Reason {
             Self::InvalidSidecar => "Mend what is listed under problems, then move the files back to the inbox.",
             Self::InvalidPicture => "Use a whole JPEG or PNG within the limits, then move the files back to the inbox.",
             Self::AmbiguousPair => {
-                "Leave one sidecar for each picture, named after it with its extension, such as cat.jpg.yaml, and give names that look alike other names; then move the files back to the inbox."
+                "Name each sidecar after its picture, as in cat.jpg.yaml, take away what is one too many, and give names that look alike other names; then move the files back to the inbox."
             }
             Self::Orphan => "Put picture and sidecar of the same name into the inbox together.",
             Self::InDoubt => {
-                "Look at the provider's list of tasks or bill if you can. Moving the files back to the inbox sends them again, which may pay a second time."
+                "Look at the provider's list of tasks or bill, or ask the provider and quote the request_id or the task if one is named here. Moving the files back to the inbox sends them again, which may be paid once more."
             }
             Self::RequestRefused => {
-                "Use a smaller picture if the message says that the request was too large, else mend what it names; then move the files back to the inbox."
+                "Use a smaller picture if the message says that the request was too large. If it names something else in the sidecar or the picture, mend that; if it does not, ask the API's provider and quote the request_id. Then move the files back to the inbox."
             }
-            Self::TaskGone => {
-                "Move the files back to the inbox, or ask the API's provider and quote the task_id. What the API has ended is made and paid anew; what was only late is asked for again without paying, unedited and within 12 hours of the submission."
+            Self::TaskGone | Self::NoVideo | Self::DownloadFailed => {
+                "Move the files back to the inbox, or ask the API's provider and quote the task_id. Unedited, and within 12 hours of the submission, the video is asked for again without paying, unless the API has ended its task; otherwise a new one is made and paid."
             }
-            Self::NoVideo | Self::DownloadFailed => ASK_AGAIN,
             Self::Poison => "Please report this with the files if you can, for no pair should be able to do that.",
             Self::Cancelled => "Move the files back to the inbox if you want the video after all.",
         }
     }
 }
 
-/// For a task that the API may still have.
-const ASK_AGAIN: &str = "Move the files back to the inbox, unedited: within 12 hours of the submission the video is asked for again without paying; after that a new one is made and paid.";
-
-/// For a task that the API has ended.
+/// For a task that the API has ended, or has forgotten by now.
 const PAY_ANEW: &str =
     "Move the files back to the inbox to pay for a new task, or ask the API's provider and quote the task_id.";
+
+/// For a request that was refused for its size.
+const SMALLER: &str = "Use a smaller picture, then move the files back to the inbox.";
+
+/// HTTP's word for a request that is too large.
+const TOO_LARGE: u16 = 413;
 
 /// At which step a job failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -270,23 +275,34 @@ impl Failure {
         }
     }
 
-    /// What to do about it, a sentence: the reason's advice, and of a lost task or video whether another try is paid.
-    pub fn advice(&self) -> &'static str {
-        match (self.reason, self.task_over) {
-            (Reason::TaskGone | Reason::NoVideo | Reason::DownloadFailed, true) => PAY_ANEW,
-            (Reason::TaskGone | Reason::NoVideo | Reason::DownloadFailed, false) => ASK_AGAIN,
-            (
-                Reason::Business(_)
-                | Reason::InvalidSidecar
-                | Reason::InvalidPicture
-                | Reason::AmbiguousPair
-                | Reason::Orphan
-                | Reason::InDoubt
-                | Reason::RequestRefused
-                | Reason::Poison
-                | Reason::Cancelled,
-                _,
-            ) => self.reason.advice(),
+    /// What to do about it, as told at `at`: the reason's advice, and whether another try is paid.
+    pub fn advice(&self, at: Timestamp) -> Cow<'static, str> {
+        match self.reason {
+            Reason::TaskGone | Reason::NoVideo | Reason::DownloadFailed => match self.asked_again_until() {
+                Some(until) if at < until => Cow::Owned(format!(
+                    "Move the files back to the inbox, unedited, before {until:.0}: until then the video is asked for again without paying. Later a new one is made and paid."
+                )),
+                Some(_) | None => Cow::Borrowed(PAY_ANEW),
+            },
+            Reason::RequestRefused if self.http_status == Some(TOO_LARGE) => Cow::Borrowed(SMALLER),
+            Reason::Business(_) if self.charged != Charged::No => {
+                Cow::Owned(format!("{} Another try is paid anew.", self.reason.advice()))
+            }
+            Reason::Business(_)
+            | Reason::InvalidSidecar
+            | Reason::InvalidPicture
+            | Reason::AmbiguousPair
+            | Reason::Orphan
+            | Reason::InDoubt
+            | Reason::RequestRefused
+            | Reason::Poison
+            | Reason::Cancelled => Cow::Borrowed(self.reason.advice()),
         }
+    }
+
+    /// Until when moving the unedited pair back goes on with its task, if the API has not ended it.
+    fn asked_again_until(&self) -> Option<Timestamp> {
+        let task = self.task.as_ref().filter(|_| !self.task_over)?;
+        task.submitted_at.checked_add(TASK_LIFE).ok()
     }
 }

@@ -52,7 +52,7 @@ pub fn report(job: &Job, failure: &Failure, number: u32, failed_at: Timestamp) -
         reason: &failure.reason.label(),
         message: clipped(&failure.message),
         meaning: &failure.reason.meaning(),
-        advice: failure.advice(),
+        advice: &failure.advice(failed_at),
         stage: failure.stage.label(),
         charged: failure.charged.label(),
         attempts: job.attempts,

@@ -48,6 +48,8 @@ pub struct Job {
     pub sends: u32,
     /// Submissions that were judged or accepted, or may have been.
     pub attempts: u32,
+    /// Those of them that were accepted, or may have been: for each the API may have charged a video.
+    pub charges: u32,
     /// Where it stands.
     pub state: State,
     /// Since when.
@@ -385,6 +387,7 @@ impl Job {
             (State::Submitting, Event::NotSent { not_before }) => State::Queued { not_before },
             (State::Submitting, Event::Accepted { task, holder }) => {
                 next.attempts += 1;
+                next.charges += 1;
                 match holder {
                     None => State::Submitted { task, finish: None, ask_at: None },
                     Some(holder) => State::InDoubt { doubt: task_of_another(&task, holder) },
@@ -392,6 +395,7 @@ impl Job {
             }
             (State::Submitting, Event::OutcomeUnknown { doubt }) => {
                 next.attempts += 1;
+                next.charges += 1;
                 State::InDoubt { doubt }
             }
             (State::InDoubt { .. }, Event::SubmitAgain) => State::Queued { not_before: None },
@@ -516,16 +520,20 @@ impl Names {
         job_short: &str,
     ) -> Self {
         // With an exact sidecar (`cat.jpg.yaml`) the stem is the picture's whole name: the number goes before its
-        // extension, so that `cat (2).jpg` and `cat (2).jpg.yaml` are again a picture and its exact sidecar.
-        let exact = picture.is_some_and(|picture| name::folded(picture.as_bytes()) == name::folded(stem.as_bytes()));
-        let (base, middle) = if exact {
+        // extension, so that `cat (2).jpg` and `cat (2).jpg.yaml` are again a picture and its exact sidecar. A file of an
+        // ambiguity is called by its whole name, too.
+        let is_whole = |name: &FileName| name::folded(name.as_bytes()) == name::folded(stem.as_bytes());
+        let (base, middle) = if picture.into_iter().chain(sidecar).any(is_whole) {
             let (base, extension) = name::split_extension(stem);
             (FileName::new(base).unwrap_or_else(|| stem.clone()), extension)
         } else {
             (stem.clone(), &b""[..])
         };
         let full = |suffix: &[u8]| [middle, suffix].concat();
-        let sidecar_suffix = |name: &FileName| full(name::split_extension(name).1);
+        let sidecar_suffix = |name: &FileName| match name::split_extension(name).1 {
+            extension if is_whole(name) => extension.to_vec(),
+            extension => full(extension),
+        };
         let picture_suffix = |name: &FileName| name::split_extension(name).1.to_vec();
         // Picture, sidecar and report find each other by their common stem, so where one has to be cut all are cut alike. Under
         // the first number the pair keeps its own names, which fit; only the report may be too long.

@@ -13,21 +13,21 @@ use crate::job::{
 
 /// Inserts a job.
 pub(super) const INSERT: &str = "-- insert a job
-    INSERT INTO job (job, folder, stem, priority, earlier, claimed_at, sends, attempts, state, since, task_id, code, reason,
-                     input, request, detail)
-    VALUES (:job, :folder, :stem, :priority, :earlier, :claimed_at, :sends, :attempts, :state, :since, :task_id, :code,
-            :reason, :input, :request, :detail)";
+    INSERT INTO job (job, folder, stem, priority, earlier, claimed_at, sends, attempts, charges, state, since, task_id, code,
+                     reason, input, request, detail)
+    VALUES (:job, :folder, :stem, :priority, :earlier, :claimed_at, :sends, :attempts, :charges, :state, :since, :task_id,
+            :code, :reason, :input, :request, :detail)";
 
 /// Writes a job after a transition. `sends` never goes down.
 pub(super) const UPDATE: &str = "-- write a job after a transition
     UPDATE job SET folder = :folder, stem = :stem, priority = :priority, earlier = :earlier, claimed_at = :claimed_at,
-                   sends = :sends, attempts = :attempts, state = :state, since = :since, task_id = :task_id, code = :code,
-                   reason = :reason, input = :input, request = :request, detail = :detail
+                   sends = :sends, attempts = :attempts, charges = :charges, state = :state, since = :since, task_id = :task_id,
+                   code = :code, reason = :reason, input = :input, request = :request, detail = :detail
     WHERE job = :job AND sends <= :sends AND state NOT IN ('delivered', 'failed')";
 
 /// The columns that [`read`] takes, in its order.
 pub(super) const COLUMNS: &str =
-    "job, folder, stem, priority, earlier, claimed_at, sends, attempts, state, since, input, request, detail";
+    "job, folder, stem, priority, earlier, claimed_at, sends, attempts, charges, since, input, request, detail";
 
 #[derive(Serialize, Deserialize)]
 struct InputRecord {
@@ -193,6 +193,7 @@ pub(super) fn write(statement: &mut rusqlite::CachedStatement<'_>, job: &Job) ->
         ":claimed_at": job.claimed_at.as_millisecond(),
         ":sends": job.sends,
         ":attempts": job.attempts,
+        ":charges": job.charges,
         ":state": job.state.label(),
         ":since": job.since.as_millisecond(),
         ":task_id": task.map(|task| task.task_id.as_str()),
@@ -221,6 +222,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Job> {
         claimed_at: instant(5, row.get(5)?)?,
         sends: row.get(6)?,
         attempts: row.get(7)?,
+        charges: row.get(8)?,
         since: instant(9, row.get(9)?)?,
         input: Input {
             sidecar: input.sidecar.map(file).transpose()?,

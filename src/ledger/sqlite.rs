@@ -131,6 +131,18 @@ impl Reader {
         live(&self.connection)
     }
 
+    /// The jobs that failed last, the newest first, at most `jobs_max`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn failed(&self, jobs_max: usize) -> rusqlite::Result<Vec<Job>> {
+        let sql = format!(
+            "-- the jobs that failed last\nSELECT {} FROM job WHERE state = 'failed' ORDER BY since DESC, job DESC LIMIT ?1",
+            record::COLUMNS
+        );
+        self.connection.prepare_cached(&sql)?.query_map([jobs_max], record::read)?.collect()
+    }
+
     /// Jobs by state; those that failed in doubt are counted as `in_doubt`, not as `failed`.
     ///
     /// # Errors

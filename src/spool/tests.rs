@@ -188,6 +188,7 @@ fn job(n: u64) -> Job {
         claimed_at: at(0),
         sends: 1,
         attempts: 1,
+        charges: 1,
         state: State::Submitting,
         since: at(0),
     }

@@ -86,6 +86,9 @@ pub fn assert_helpful(problems: &[Problem], text: &str) {
 
 /// The lines of a text as editors show them.
 fn lines(text: &str) -> Vec<&str> {
-    let ends = |line: &str| line.strip_suffix('\r').map_or(line.len(), str::len);
-    text.split('\n').flat_map(|line| line[..ends(line)].split('\r')).collect()
+    // Only before \n is \r a part of the same end.
+    text.split_inclusive('\n')
+        .flat_map(|line| line.strip_suffix("\r\n").or(line.strip_suffix('\n')).unwrap_or(line).split('\r'))
+        .chain(text.is_empty().then_some("").or(text.ends_with('\n').then_some("")))
+        .collect()
 }

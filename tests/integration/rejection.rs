@@ -212,6 +212,27 @@ async fn moved_back_after(word: &str) -> (Rig, serde_yaml::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_attempt_may_have_cost_is_told() {
+    let refused = "- {on: submit, nth: 2, do: {code: 50412}}";
+    for (before, wishes) in [
+        ("- {on: poll, nth: 1, do: {code: 50500}}", ""),
+        ("- {on: submit, nth: 1, do: {close: accepted}}", "tasks: {in_doubt: resubmit}"),
+    ] {
+        let rig = Rig::new(faulty_vendor(&format!("{before}\n{refused}")), wishes);
+        let daemon = rig.start();
+        rig.drop_pair("cat", "A cat");
+        rig.until_ended(0, 1).await;
+        daemon.stop().await;
+        let report = rig.report("cat");
+        assert_eq!((&report["code"], &report["attempts"]), (&50412.into(), &2.into()), "{report:?}");
+        assert_eq!((&report["charged"], rig.vendor().paid()), (&"unknown".into(), 1), "{report:?}");
+        let said = [&report["message"], &report["advice"]].map(|text| text.as_str().unwrap().to_owned());
+        assert!(said[0].ends_with("; an earlier attempt of this job may have been charged"), "{said:?}");
+        assert!(said[1].ends_with("Another try is paid anew."), "{said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_only_time_has_given_up_is_asked_for_again_without_paying() {
     let (rig, report) = moved_back_after("pondering").await;
     assert_eq!(rig.vendor().paid(), 1);

@@ -14,13 +14,17 @@ use serde::Serialize;
 use crate::cli::table::aligned;
 use crate::config::Config;
 use crate::config::units::show_size;
-use crate::job::name::shown;
+use crate::job::name::{shown, split_extension};
 use crate::job::picture::{Kind, Limits, Picture};
 use crate::job::sidecar::{self, PROMPT_CHARS_MAX, Sidecar, WantedRatio};
 use crate::job::{FileName, Folder, Problem, Seed};
 use crate::spool::judge::{self, JudgeError, Judgement};
 use crate::spool::pairing::{self, Grouping};
-use crate::spool::scan::{Inbox, Rules, ScanError, Sight};
+use crate::spool::scan::{Inbox, Kind as EntryKind, Rules, ScanError, Sight};
+
+/// How the names of pictures end that the API does not take.
+const FOREIGN_PICTURES: [&[u8]; 9] =
+    [b".heic", b".heif", b".webp", b".avif", b".gif", b".tif", b".tiff", b".bmp", b".svg"];
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -170,16 +174,14 @@ impl Look {
             return Ok(());
         };
         let place = self.place(parent)?;
-        let sight = match place.base.look(&place.start, &name)? {
-            Some(facts) => self.rules.sight(&place.start, &name, facts),
-            None => None,
-        };
+        let facts = place.base.look(&place.start, &name)?;
+        let is_link = facts.is_some_and(|facts| facts.kind == EntryKind::Symlink);
+        let sight = facts.and_then(|facts| self.rules.sight(&place.start, &name, facts));
         match sight {
             Some(Sight::Member(_)) => {}
             Some(Sight::Ignored(why) | Sight::Unreadable(why)) => {
                 let message = format!("the inbox leaves it alone: {why}");
-                let proposal = "name a JPEG or PNG cat.jpg or cat.png, and its sidecar cat.yaml".to_owned();
-                self.found.problems.push(complaint(path, message, Some(proposal)));
+                self.found.problems.push(complaint(path, message, Some(instead(&name, is_link).to_owned())));
                 return Ok(());
             }
             None => {
@@ -434,4 +436,15 @@ fn complaint(path: &Path, message: String, proposal: Option<String>) -> Problem 
 /// A path as text; what is not UTF-8 is written `\xNN`.
 fn text(path: &Path) -> String {
     shown(path.as_os_str().as_bytes())
+}
+
+/// What to do about a file that the inbox leaves alone.
+fn instead(name: &FileName, is_link: bool) -> &'static str {
+    let (_, extension) = split_extension(name);
+    let is_foreign = FOREIGN_PICTURES.iter().any(|foreign| extension.eq_ignore_ascii_case(foreign));
+    match (is_link, is_foreign) {
+        (true, _) => "put the file itself there, as with cp -L",
+        (false, true) => "save it as a JPEG or PNG; another name alone is not enough",
+        (false, false) => "name a JPEG or PNG cat.jpg or cat.png, and its sidecar cat.yaml",
+    }
 }

@@ -240,6 +240,11 @@ async fn api(client: &Client) -> Finding {
         Ok(PollAnswer::Gateway(refusal)) => {
             Finding::warning(NAME, format!("{base_url} does not answer as the API does: {}", refusal.message), LATER)
         }
+        Ok(PollAnswer::Unrelated(refusal) | PollAnswer::Throttled(refusal)) => {
+            let found =
+                format!("{base_url} answers, but does not say whether the token is let in: {}", refusal.message);
+            Finding::ok(NAME, found)
+        }
         Ok(PollAnswer::Unreachable(refusal)) => {
             Finding::warning(NAME, format!("{base_url} cannot be reached: {}", refusal.message), LATER)
         }
@@ -253,9 +258,7 @@ async fn api(client: &Client) -> Finding {
             | PollAnswer::Done { .. }
             | PollAnswer::NoVideo { .. }
             | PollAnswer::Business(_)
-            | PollAnswer::Gone(_)
-            | PollAnswer::Unrelated(_)
-            | PollAnswer::Throttled(_),
+            | PollAnswer::Gone(_),
         ) => Finding::ok(NAME, format!("{base_url} answers and lets the token in")),
     }
 }

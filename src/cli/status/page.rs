@@ -12,7 +12,7 @@ use crate::cli::table::{age, aligned, instant};
 pub(super) const LISTED_MAX: usize = 20;
 
 /// The page about `view` as of `now`.
-pub(super) fn page(view: &View, inbox: &Path, now: Timestamp) -> String {
+pub(super) fn page(view: &View, inbox: &Path, error: &Path, now: Timestamp) -> String {
     let mut page = headline(view, inbox);
     for paused in &view.paused {
         page.push_str(&format!("\nPAUSED ({}) for {}: {}\n", paused.reason, age(paused.since, now), paused.message));
@@ -30,6 +30,7 @@ pub(super) fn page(view: &View, inbox: &Path, now: Timestamp) -> String {
     }
     page.push('\n');
     page.push_str(&numbers(&view.counts));
+    page.push_str(&failed(&view.failed, error, now));
     page.push_str(&jobs(&view.jobs, now));
     page.push_str(&waiting(&view.waiting, now));
     page.push_str(&ignored(&view.waiting));
@@ -76,6 +77,18 @@ fn numbers(counts: &Counts) -> String {
     aligned("", &[names, numbers])
 }
 
+fn failed(jobs: &[JobView], error: &Path, now: Timestamp) -> String {
+    if jobs.is_empty() {
+        return String::new();
+    }
+    let row = |job: &JobView| {
+        let why = [&job.reason, &job.detail].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
+        vec![age(job.since, now), job.pair.clone(), why]
+    };
+    let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
+    format!("\nFailed last, each with its report in {}\n{}", error.display(), aligned("    ", &rows))
+}
+
 fn jobs(jobs: &[JobView], now: Timestamp) -> String {
     if jobs.is_empty() {
         return String::new();
@@ -116,7 +129,10 @@ fn waiting(waiting: &[WaitingView], now: Timestamp) -> String {
 const MEANINGS: [(&str, &str); 8] = [
     ("unreadable", "the daemon may not read it, or could not"),
     ("unmovable", "its files cannot be moved out of their folder; let the daemon write there"),
-    ("ambiguous", "it cannot be told what belongs together; leave one sidecar for each picture, such as cat.jpg.yaml"),
+    (
+        "ambiguous",
+        "it cannot be told what belongs together; name each sidecar after its picture, as in cat.jpg.yaml, and take away what is one too many",
+    ),
     ("half", "the picture or the sidecar of the same name is missing"),
     ("empty", "a file of it is empty; it may still be written"),
     ("settling", "it may still be written, or is about to be judged"),

@@ -36,6 +36,7 @@ fn job(number: u8) -> Job {
         claimed_at: at,
         sends: 0,
         attempts: 0,
+        charges: 0,
         state: State::Queued { not_before: None },
         since: at,
     }

@@ -69,6 +69,16 @@ impl Beside {
     }
 }
 
+/// What half a pair lacks.
+pub(super) fn missing(half: &Grouping<'_>) -> Option<String> {
+    let stem = half.stem();
+    match half {
+        Grouping::PictureAlone { picture } => Some(format!("{picture} has no sidecar {stem}.yaml")),
+        Grouping::SidecarAlone { sidecar } => Some(format!("{sidecar} has no picture {stem}.jpg, .jpeg or .png")),
+        Grouping::Pair { .. } | Grouping::Ambiguous { .. } => None,
+    }
+}
+
 /// How a name looks to somebody who does not look closely.
 fn look(name: &[u8]) -> Box<[u8]> {
     match std::str::from_utf8(&folded(name)) {

@@ -197,18 +197,27 @@ pub(super) fn members(files: &[File]) -> Vec<Members> {
         .collect()
 }
 
-/// What can be claimed at once, a picture and a sidecar at most, of which all of `members` consists.
+/// What is claimed at once, of which all of `members` consists. Every file of an ambiguity goes alone and keeps its name, so that it is
+/// the same ambiguity when all are moved back; and in an order in which what is left is never a pair.
 pub(super) fn pieces(members: &Members) -> Vec<Members> {
     match members {
         Members::Pair { .. } | Members::SidecarAlone { .. } | Members::PictureAlone { .. } => vec![members.clone()],
-        Members::Ambiguous { pictures, sidecars } => (0..pictures.len().max(sidecars.len()))
-            .filter_map(|at| match (pictures.get(at).copied(), sidecars.get(at).copied()) {
-                (Some(picture), Some(sidecar)) => Some(Members::Pair { picture, sidecar }),
-                (Some(picture), None) => Some(Members::PictureAlone { picture }),
-                (None, Some(sidecar)) => Some(Members::SidecarAlone { sidecar }),
-                (None, None) => None,
-            })
-            .collect(),
+        Members::Ambiguous { pictures, sidecars } => {
+            let pictures = pictures.iter().map(|&picture| Members::PictureAlone { picture });
+            let sidecars = sidecars.iter().map(|&sidecar| Members::SidecarAlone { sidecar });
+            if pictures.len() == 1 { pictures.chain(sidecars).collect() } else { sidecars.chain(pictures).collect() }
+        }
+    }
+}
+
+/// The piece of an ambiguity as a pair that is to be rejected. It is called by the whole name of its file, as are its report and
+/// what else comes out of it, for several pieces have the same name without their extension.
+pub(super) fn bad_piece(key: &GroupKey, group: &Group, piece: &Members, bad: Bad, since: Instant) -> ReadyPair {
+    let whole = names(piece, &group.files).first().map(|&name| name.clone());
+    let pair = ready_pair(key, group, piece, PairVerdict::Bad(bad), since);
+    match whole {
+        Some(stem) => ReadyPair { name: PairName { stem, ..pair.name }, ..pair },
+        None => pair,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::beside::Beside;
+use super::beside::{self, Beside};
 use super::effects::Settings;
 use super::verdict::WaitingReason;
 use super::{IntakeError, Waiting};
@@ -97,7 +97,11 @@ impl Seen {
                     Some(_) => hindrance().unwrap_or(reason),
                     None => reason,
                 };
-                let half = || left_over(WaitingReason::Half { hint: self.beside.hint(&grouping) });
+                let half = || {
+                    left_over(WaitingReason::Half {
+                        hint: self.beside.hint(&grouping).or_else(|| beside::missing(&grouping)),
+                    })
+                };
                 let reason = match &grouping {
                     Grouping::Pair { .. } => complete(),
                     Grouping::SidecarAlone { sidecar } => match rights.unreadable(sidecar) {

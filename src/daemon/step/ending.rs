@@ -83,10 +83,10 @@ pub(super) async fn resolve(shells: &Shells, job: Job) -> Result<Stepped, StepEr
     if shells.policy.resubmit_in_doubt && job.attempts < IN_DOUBT_ATTEMPTS_MAX {
         return Ok(Stepped::with(shells.record(&job, Event::SubmitAgain, Vec::new()).await?));
     }
-    let message = match job.attempts {
+    let message = match job.charges {
         0 | 1 => doubt.message.clone(),
         // Nobody knows it of any of them, and the bill is to be compared with this number.
-        attempts => format!("{}; up to {attempts} videos may have been charged", doubt.message),
+        charges => format!("{}; up to {charges} videos may have been charged", doubt.message),
     };
     let failure = Failure {
         reason: Reason::InDoubt,

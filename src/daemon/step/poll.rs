@@ -182,11 +182,10 @@ async fn poll_refused(
     let seed = job.request.as_ref().map_or(Seed::Api, |request| request.seed);
     match plan::on_poll(&job, age, error.code, &shells.policy) {
         Ruling::Fail => {
-            let charged = if finish.is_some() { Charged::Yes } else { Charged::Unknown };
-            let failure = business_failure(error, Stage::Poll, charged, Some(task));
-            // Of a video that was seen done only this says that the task is over; with any other code it is time that gave it up.
-            let task_over = finish.is_none() || error.code == BusinessCode::INPUT_INVALID;
-            let failure = Failure { task_over, ..failure };
+            let failure = match finish {
+                Some(_) => made_and_lost(error, &task),
+                None => business_failure(error, Stage::Poll, Charged::Unknown, Some(task)),
+            };
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
         Ruling::AnotherAttempt => {
@@ -200,6 +199,18 @@ async fn poll_refused(
         }
         Ruling::AskAgain => Ok(answered(job)),
         Ruling::PauseAccount => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, coded(error)))),
+    }
+}
+
+/// The failure of a video that was seen done and is not to be had any more. What the code says of the picture or the prompt is no
+/// reason then: both were good enough for a video.
+fn made_and_lost(error: &VendorError, task: &Task) -> Failure {
+    let message = format!("the video was made, but the API gives no link to it any more ({})", coded(error));
+    Failure {
+        // Only this says that the task is over; with any other code it is time that gave it up.
+        task_over: error.code == BusinessCode::INPUT_INVALID,
+        http_status: Some(error.http_status),
+        ..late_failure(Reason::DownloadFailed, message, task, error.request_id.clone())
     }
 }
 

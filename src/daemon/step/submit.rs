@@ -23,8 +23,7 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
     if !whole {
         let message = "its files are gone from work/, so nothing was sent".to_owned();
         let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
-        let failure = Failure { charged: charged_before(&job), ..failure };
-        return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
+        return Ok(Stepped::with(condemn(shells, &job, of_all_attempts(&job, failure), Vec::new()).await?));
     }
     let reserve = Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() };
     let send = job.sends + 1;
@@ -58,7 +57,7 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
                 http_status: refusal.http_status,
                 problems: Vec::new(),
             };
-            let job = condemn(shells, &job, failure, give_back()).await?;
+            let job = condemn(shells, &job, of_all_attempts(&job, failure), give_back()).await?;
             Ok(Stepped::with(job).and(News::Answered(Call::Submit)).and(News::GivenBack(send)))
         }
         SubmitAnswer::Account(refusal) => {
@@ -87,9 +86,8 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
             // An earlier attempt may have been paid for, so it stays a job, and what lies in work/ is not going to get better.
             let message = format!("the claimed picture cannot be sent again: {what}");
             let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
-            let failure = Failure { charged: charged_before(&job), ..failure };
             let job = not_sent(shells, &job, None).await?;
-            let job = condemn(shells, &job, failure, Vec::new()).await?;
+            let job = condemn(shells, &job, of_all_attempts(&job, failure), Vec::new()).await?;
             Ok(Stepped::with(job).and(News::GivenBack(send)))
         }
         SubmitAnswer::PictureUnreadable(what) => {
@@ -127,7 +125,7 @@ async fn submit_refused(shells: &Shells, job: Job, seed: Seed, error: &VendorErr
     match plan::on_submit(&job, error.code, &shells.policy) {
         Ruling::Fail => {
             let failure = business_failure(error, Stage::Submit, Charged::No, None);
-            let job = condemn(shells, &job, failure, give_back).await?;
+            let job = condemn(shells, &job, of_all_attempts(&job, failure), give_back).await?;
             Ok(answered(job).and(News::Answered(Call::Submit)))
         }
         Ruling::AnotherAttempt => {
@@ -153,9 +151,13 @@ async fn submit_refused(shells: &Shells, job: Job, seed: Seed, error: &VendorErr
     }
 }
 
-/// What is known of the money of a job that is not sent again: an earlier attempt may have had a task.
-fn charged_before(job: &Job) -> Charged {
-    if job.attempts > 0 { Charged::Unknown } else { Charged::No }
+/// The failure of an attempt that cost nothing, told of the whole job: an earlier attempt may have cost something.
+fn of_all_attempts(job: &Job, failure: Failure) -> Failure {
+    if job.charges == 0 {
+        return failure;
+    }
+    let message = format!("{}; an earlier attempt of this job may have been charged", failure.message);
+    Failure { charged: Charged::Unknown, message, ..failure }
 }
 
 /// Back to the queue with the reservation: certainly nothing was accepted.

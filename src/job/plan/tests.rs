@@ -33,6 +33,7 @@ fn job(seed: Seed, attempts: u32, state: State) -> Job {
         claimed_at: at(0),
         sends: attempts,
         attempts,
+        charges: attempts,
         state,
         since: at(0),
     }

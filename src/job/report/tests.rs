@@ -49,6 +49,7 @@ fn job() -> Job {
         claimed_at: at("2026-11-22T06:57:00Z"),
         sends: 1,
         attempts: 1,
+        charges: 1,
         state: State::Submitting,
         since: at("2026-11-22T06:57:00Z"),
     }

@@ -150,7 +150,10 @@ fn judge(text: &Text<'_>, has_picture: bool) -> Result<Sidecar, Vec<Problem>> {
         )),
         Read::Absent | Read::Good(_) | Read::Bad => {}
     }
-    let is_told = |problem: &Problem| problem.key.as_deref() == Some("prompt");
+    // Who has mended a key that was meant for it needs no second one.
+    let is_told = |problem: &Problem| {
+        problem.key.as_deref() == Some("prompt") || problem.proposal.as_deref() == Some("write prompt")
+    };
     if matches!(prompt, Read::Absent) && !reading.problems.iter().any(is_told) {
         reading.problems.push(Problem {
             key: Some("prompt".to_owned()),
@@ -271,8 +274,8 @@ fn stray(text: &Text<'_>, entry: &Entry) -> Problem {
         };
         return problem(message, "keep one of the two");
     }
-    if let Some((key, _)) = syntax::without_colon(&entry.key) {
-        return syntax::colon_missing(key);
+    if let Some((key, rest)) = syntax::without_colon(&entry.key) {
+        return syntax::colon_missing(key, rest);
     }
     match values::nearest_key(&entry.key) {
         Some(key) => problem("there is no such key", &format!("write {key}")),

@@ -43,6 +43,9 @@ const KNOWN: [(&str, &str, &str); 14] = [
     ("did not find expected", "the line does not fit what stands before it", INDENT),
 ];
 
+/// What the parser notices at its end, and people look for at its beginning.
+const SCANNED_FROM: [&str; 2] = ["while scanning a quoted scalar", "while scanning a simple key"];
+
 const CLOSE: &str = "write it, and put texts that hold brackets, commas or colons in quotes";
 const QUOTE: &str = "put the whole text in quotes";
 const INDENT: &str = "begin every key at the start of its line, and put a text that holds quotes, brackets, #, & or * \
@@ -60,8 +63,8 @@ pub(super) fn explain(text: &str, error: &serde_yaml::Error) -> Problem {
     let usual = usual_mistake(text, place);
     match usual {
         Some(found) => found,
-        // The end of the file is a poor place for a quote that was opened long before.
-        None if said.contains("while scanning a quoted scalar") => {
+        // The end of the file is a poor place for what began long before.
+        None if SCANNED_FROM.iter().any(|what| said.contains(what)) => {
             at(opened(text, &said).unwrap_or(place), in_words(&said))
         }
         None => at(place, in_words(&said)),
@@ -70,15 +73,25 @@ pub(super) fn explain(text: &str, error: &serde_yaml::Error) -> Problem {
 
 /// The problem for a text that is YAML but only one value.
 pub(super) fn explain_scalar(text: &str, scalar: &str) -> Problem {
-    let line = lines_of(text).find(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    match (line.and_then(without_colon), line.and_then(glued)) {
-        (Some((key, _)), _) => colon_missing(key),
-        (None, Some((key, value))) => space_missing(key, value),
-        (None, None) => problem(
-            format!("the file holds only {:?}, and no key", excerpt(scalar)),
-            "write prompt: and a space in front of it",
-        ),
-    }
+    let is_content = |line: &str| !line.trim().is_empty() && !line.starts_with('#') && !line.starts_with("---");
+    let Some((number, line)) = (1..).zip(lines_of(text)).find(|(_, line)| is_content(line)) else {
+        return only(scalar);
+    };
+    let column_of = |part: &str| line[..line.len() - part.len()].chars().count() as u64 + 1;
+    let (column, found) = match (without_colon(line), glued(line)) {
+        (Some((key, rest)), _) => (column_of(rest), colon_missing(key, rest)),
+        (None, Some((key, value))) => (column_of(value), space_missing(key, value)),
+        (None, None) => (column_of(&line[indent(line).len()..]), only(scalar)),
+    };
+    at(Place { line: number, column }, found)
+}
+
+/// The problem for a file that is one value.
+fn only(scalar: &str) -> Problem {
+    problem(
+        format!("the file holds only {:?}, and no key", excerpt(scalar)),
+        "write prompt: and a space in front of it, and put the text in quotes",
+    )
 }
 
 fn in_words(said: &str) -> Problem {
@@ -114,7 +127,7 @@ fn in_line(line: &str) -> Option<(usize, Problem)> {
         return Some((column_of(value), space_missing(key, value)));
     }
     if let Some((key, rest)) = without_colon(line) {
-        return Some((column_of(rest), colon_missing(key)));
+        return Some((column_of(rest), colon_missing(key, rest)));
     }
     let (key, value) = keyed(line)?;
     let found = match (value.chars().next(), key) {
@@ -230,9 +243,17 @@ fn space_missing(key: &'static str, value: &str) -> Problem {
     Problem { key: Some(key.to_owned()), ..found }
 }
 
-/// The problem of a line that [`without_colon`] found.
-pub(super) fn colon_missing(key: &'static str) -> Problem {
-    let found = problem("there is no colon behind the key", &format!("write {key}: with a space behind it"));
+/// The problem of a line that [`without_colon`] found: the key, and what stands behind it.
+pub(super) fn colon_missing(key: &'static str, rest: &str) -> Problem {
+    let message = match rest.trim_start().chars().next() {
+        Some(sign @ ('：' | '∶')) => format!(
+            "the colon behind the key is the character U+{:04X} of another keyboard, which YAML takes for text",
+            u32::from(sign)
+        ),
+        Some(sign @ ('=' | ',' | ';')) => format!("the key is followed by {sign} in place of a colon"),
+        Some(_) | None => "there is no colon behind the key".to_owned(),
+    };
+    let found = problem(message, &format!("write {key}: with an ordinary colon and a space behind it"));
     Problem { key: Some(key.to_owned()), ..found }
 }
 
@@ -240,7 +261,7 @@ pub(super) fn colon_missing(key: &'static str) -> Problem {
 fn behind_the_document(text: &str) -> Problem {
     if let Some(place) = second_document(text) {
         let found = "the file holds more than one YAML document";
-        return at(place, problem(found, "remove every line --- or ..., and all behind the first"));
+        return at(place, problem(found, &format!("remove line {} and everything below it", place.line)));
     }
     let is_content = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     let mut lines = (1..).zip(lines_of(text)).filter(|(_, line)| is_content(line));

@@ -123,7 +123,7 @@ fn a_mistake_is_looked_for_where_it_can_be() {
     let empty = "the value is empty".to_owned();
     let glued = "there is no space behind the colon".to_owned();
     let cases = [
-        ("# note\n\nprompt:A dog\n", (None, glued)),
+        ("# note\n\nprompt:A dog\n", (Some(3), glued)),
         ("prompt: -5 dogs: x\n", (Some(1), colon.clone())),
         ("prompt: >\n  A dog\nseed: 1: 2\n", (Some(3), colon)),
         (" prompt: A dog\n\n# note\nseed: 4\n", (Some(4), "this line is indented by 0, the first one by 1".to_owned())),

@@ -3,7 +3,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use super::text::Value;
+use super::text::{Value, excerpt};
 use super::{AspectRatio, KEYS, PROMPT_CHARS_MAX, WantedRatio, WantedSeed};
 
 /// Bytes that an address may have at most; longer ones are refused by many servers.
@@ -121,7 +121,7 @@ pub(super) fn aspect_ratio(value: &Value) -> Result<WantedRatio, Complaint> {
         Value::Integer(number) => Err(wrong_ratio(&number.to_string(), value)),
         Value::Float(number) => Err(wrong_ratio(&number.to_string(), value)),
         Value::Null => {
-            Err(Complaint::new("the value is empty", "remove the line for 16:9, or write a ratio behind it"))
+            Err(Complaint::new("the value is empty", "remove the line for 16:9, or write a ratio behind the colon"))
         }
         Value::Bool(_) | Value::List(..) | Value::Mapping | Value::Tagged(_) => {
             Err(Complaint::new(format!("{} is no ratio", value.shown()), all_ratios()))
@@ -271,7 +271,9 @@ pub(super) fn image_url(value: &Value) -> Result<Option<String>, Complaint> {
                 "put the address in brackets: image_urls: [\"https://…\"]",
             ));
         }
-        Value::Null => return Err(Complaint::new("the value is empty", "remove the line, or write [] behind it")),
+        Value::Null => {
+            return Err(Complaint::new("the value is empty", "remove the line, or write [] behind the colon"));
+        }
         Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Mapping | Value::Tagged(_) => {
             let message = format!("{} is not a list", value.shown());
             return Err(Complaint::new(message, "write image_urls: [\"https://example.com/cat.jpg\"]"));
@@ -331,8 +333,12 @@ fn url(text: &str) -> Result<String, Complaint> {
         None => (authority, None),
     };
     let odd = |c: char| matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '%');
-    if host.trim_matches(['.', '[', ']']).is_empty() || host.contains(odd) || !is_host(host) {
-        return bad("the address names no host", "write the whole address, such as https://example.com/cat.jpg");
+    let whole = "write the whole address, such as https://example.com/cat.jpg";
+    if host.trim_matches(['.', '[', ']']).is_empty() {
+        return bad("the address names no host", whole);
+    }
+    if host.contains(odd) || !is_host(host) {
+        return bad(&format!("{:?} in the address is the name of no host", excerpt(host)), whole);
     }
     match port.map(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|n| n > 0)) {
         Some(false) => bad("the address has an impossible port", "write a number from 1 to 65535, or none"),

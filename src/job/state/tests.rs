@@ -81,6 +81,7 @@ fn job(state: State) -> Job {
         claimed_at: at(0),
         sends: 4,
         attempts: 2,
+        charges: 1,
         state,
         since: at(0),
     }
@@ -194,6 +195,9 @@ fn each_state_knows_what_each_event_makes_of_it() {
                     let mut wanted = Job { state, since: at(100), ..kept };
                     wanted.sends += sends;
                     wanted.attempts += attempts;
+                    if matches!(event, Event::Accepted { .. } | Event::OutcomeUnknown { .. }) {
+                        wanted.charges += 1;
+                    }
                     if let (Event::AnotherAttempt { seed, .. }, Some(request)) = (&event, &mut wanted.request) {
                         request.seed = *seed;
                     }
@@ -244,6 +248,7 @@ proptest! {
             let n = i64::try_from(n).expect("few");
             let Ok(next) = job.on(event.clone(), at(n)) else { continue };
             prop_assert!(next.sends >= job.sends && next.attempts >= job.attempts);
+            prop_assert!(next.charges >= job.charges && next.charges <= next.attempts);
             prop_assert!(!job.state.is_final());
             prop_assert!((next.sends > job.sends) == matches!(event, Event::Intended));
             let from_submitting = job.state == State::Submitting;

@@ -10,6 +10,7 @@ CREATE TABLE job (
     claimed_at   INTEGER NOT NULL,              -- UTC, milliseconds
     sends        INTEGER NOT NULL,              -- intents recorded; the number in work/.intents
     attempts     INTEGER NOT NULL,              -- submissions judged, accepted, or perhaps accepted
+    charges      INTEGER NOT NULL,              -- those of them accepted, or perhaps accepted
     state        TEXT    NOT NULL,              -- label of the state
     since        INTEGER NOT NULL,              -- UTC, milliseconds
     task_id      TEXT,                          -- the vendor's, in states that have one

@@ -67,6 +67,7 @@ fn job(n: u64, state: State) -> Job {
         claimed_at: at(0),
         sends: 4,
         attempts: 2,
+        charges: 1,
         state,
         since: at(2),
     }

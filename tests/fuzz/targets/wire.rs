@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let request_id = (flags & 8 != 0).then_some(&*lossy);
     let retry_after = retried(&lossy);
-    let answer = Answer { status, retry_after, request_id, body };
+    let answer = Answer { status, retry_after, request_id, redirect: request_id, body };
     let mask = Mask::new(TOKEN.to_owned().into());
 
     let whole = submit_answer(&answer, HandOver::Whole, &mask);

@@ -162,8 +162,6 @@ pub struct Ends {
     pub rejected: BTreeMap<String, String>,
     /// Everything in the error folder; without it the reports and the files of their stems.
     pub error: Option<Vec<String>>,
-    /// As good as `error`, where two race for a name.
-    pub or_error: Option<Vec<String>>,
     /// What stays in the inbox.
     pub stays: Vec<String>,
     /// What `status --json` says of the inbox: `pair: "reason: detail"`.
@@ -215,8 +213,7 @@ impl Ends {
         for (place, mut wanted) in wanted {
             wanted.extend(names_of(taken.get(place).into_iter().flatten()));
             let found = listed(&rig.root().join(place).join(folder));
-            let or_wanted = self.or_error.as_ref().filter(|_| place == "error").map(names_of);
-            if found != wanted && or_wanted.is_none_or(|or_wanted| found != or_wanted) {
+            if found != wanted {
                 complaints.push(format!("in {place} there is {found:?}, there must be {wanted:?}"));
             }
         }
@@ -243,13 +240,20 @@ impl Ends {
     }
 }
 
-/// What `status --json` says of a case's folder, by pair; where the spool lies is left out.
+/// How it is said which half is missing; the page of a table's folder has it in full.
+const HALVES: [&str; 2] = [" has no sidecar ", " has no picture "];
+
+/// What `status --json` says of a case's folder, by pair; where the spool lies, and which half of a pair is missing, is left out.
 pub fn waiting_in(rig: &Rig, folder: &str, status: &Json) -> BTreeMap<String, String> {
     let spool = rig.root().display().to_string();
     let told = |one: &Json| {
         let pair = one["pair"].as_str()?.strip_prefix(folder)?.to_owned();
         let reason = one["reason"].as_str()?;
-        let detail = one["detail"].as_str().map(|detail| format!(": {}", detail.replace(&spool, "SPOOL")));
+        let is_worth_telling = |detail: &&str| reason != "half" || !HALVES.iter().any(|half| detail.contains(half));
+        let detail = one["detail"]
+            .as_str()
+            .filter(is_worth_telling)
+            .map(|detail| format!(": {}", detail.replace(&spool, "SPOOL")));
         Some((pair, format!("{reason}{}", detail.unwrap_or_default()).replace(folder, "")))
     };
     let mut found: BTreeMap<String, String> = BTreeMap::new();

@@ -202,7 +202,7 @@ pub fn words_of(case: &str, report: &Value) -> String {
     for key in ["code", "reason", "message", "meaning", "advice", "stage", "charged", "attempts"] {
         let value = match &report[key] {
             Value::Null => continue,
-            Value::String(text) => without_identifiers(text),
+            Value::String(text) => without_instant(&without_identifiers(text)),
             other => serde_yaml::to_string(other).expect("it was YAML").trim_end().to_owned(),
         };
         writeln!(words, "    {key}: {value}").expect("a String takes all");
@@ -231,6 +231,17 @@ pub fn words_of_pause(case: &str, reason: &str, message: &str, advice: &str) -> 
 
 /// Before the words of a resolver.
 const UNRESOLVED: &str = "the host's name cannot be resolved:";
+
+/// The text with the instant before which something must be done, which differs from run to run, as a word.
+fn without_instant(text: &str) -> String {
+    match text.split_once(", before 20") {
+        Some((before, instant)) => {
+            let (_, after) = instant.split_once("Z:").expect("an instant in UTC");
+            format!("{before}, before INSTANT:{after}")
+        }
+        None => text.to_owned(),
+    }
+}
 
 /// Digits in a row that make an identifier, of a task or of a request.
 const IDENTIFIER_DIGITS: usize = 14;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Index;
-use crate::daemon::intake::group::{State, Unit, names, pieces, ready_pair, stem};
-use crate::daemon::intake::verdict::{PairVerdict, ReadyPair, WaitingReason};
+use crate::daemon::intake::group::{Members, State, Unit, bad_piece, names, pieces, ready_pair, stem};
+use crate::daemon::intake::verdict::{BadReason, PairVerdict, ReadyPair, WaitingReason};
 use crate::job::name::told_apart;
 use crate::job::{FileName, Folder, PairName};
 
@@ -53,10 +53,13 @@ impl Index {
                     self.counts.bad -= 1;
                     self.counts.held += 1;
                     let since = unit.since;
-                    let mut pieces: VecDeque<ReadyPair> = pieces(&members)
-                        .iter()
-                        .map(|piece| ready_pair(&key, group, piece, PairVerdict::Bad((*bad).clone()), since))
-                        .collect();
+                    let pair = |piece: &Members| match bad.reason {
+                        BadReason::AmbiguousPair => bad_piece(&key, group, piece, (*bad).clone(), since),
+                        BadReason::InvalidSidecar | BadReason::InvalidPicture | BadReason::Orphan => {
+                            ready_pair(&key, group, piece, PairVerdict::Bad((*bad).clone()), since)
+                        }
+                    };
+                    let mut pieces: VecDeque<ReadyPair> = pieces(&members).iter().map(pair).collect();
                     // All at once: what is left of an ambiguity must not pair up while its first piece is on its way.
                     group.claimed.extend(pieces.iter().flat_map(ReadyPair::files).cloned());
                     let first = pieces.pop_front();
