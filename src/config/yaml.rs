@@ -244,6 +244,9 @@ mod tests {
         assert!(problem.line.is_some(), "{problem}");
         assert!(problem.message.starts_with("not readable as YAML"), "{problem}");
         assert!(!problem.message.contains(" at line "), "{problem}");
+        assert!(problem.proposal.is_some_and(|text| text.contains("jimengd.yaml")));
+        let tab = parse("a:\n\tb: 1\n").unwrap_err();
+        assert_eq!((tab.line, tab.proposal.as_deref()), (Some(2), Some("use spaces there")), "{tab}");
         assert!(parse("a: !tag 1\n").unwrap_err().message.contains('!'));
         assert!(parse("a: 1\n---\nb: 2\n").is_err());
     }

@@ -109,8 +109,13 @@ impl Spool {
     /// The folder cannot be looked at.
     pub fn number_for_rejection(&self, job: &Job, least: u32) -> Result<u32, FileError> {
         let error = self.error_dir(&job.pair)?;
+        // The report of the job that this one tries again is about to be taken away: what fails again keeps its names.
+        let is_free = |report: &FileName| match job.earlier {
+            Some(earlier) if error.holds(report)? => is_ours(&error, report, earlier),
+            Some(_) | None => error.holds(report).map(|holds| !holds),
+        };
         first_free(job, least, |names| {
-            Ok(!error.holds(&names.report)?
+            Ok(is_free(&names.report)?
                 && none_holds(&error, names.sidecar.as_ref())?
                 && none_holds(&error, names.picture.as_ref())?)
         })

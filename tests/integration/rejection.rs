@@ -212,6 +212,30 @@ async fn moved_back_after(word: &str) -> (Rig, serde_yaml::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ambiguity_that_is_moved_back_as_it_is_stays_one() {
+    let rig = Rig::new(vendor(), "inbox: {orphan_after: 1s}");
+    let daemon = rig.start();
+    let names = ["cat.jpg", "cat.png", "cat.yaml"];
+    let set_aside = || {
+        let mut all = names.to_vec();
+        all.extend(["cat.jpg.error.yaml", "cat.png.error.yaml", "cat.yaml.error.yaml"]);
+        all.sort_unstable();
+        rig.list("error") == all && rig.jobs_in_work() == 0
+    };
+    rig.copy_in("cat.jpg", &pictures::jpeg(1));
+    rig.copy_in("cat.png", &pictures::png());
+    rig.copy_in("cat.yaml", sidecar("A cat").as_bytes());
+    for _ in 0..2 {
+        rig.until("all is set aside under its own name", set_aside).await;
+        assert!(names.iter().all(|name| rig.report(name)["reason"] == "ambiguous_pair"), "{}", rig.scene());
+        rig.move_back(&names);
+    }
+    rig.until("all is set aside once more", set_aside).await;
+    daemon.stop().await;
+    assert_eq!(rig.vendor().paid(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_attempt_may_have_cost_is_told() {
     let refused = "- {on: submit, nth: 2, do: {code: 50412}}";
     for (before, wishes) in [

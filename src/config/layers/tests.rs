@@ -166,6 +166,11 @@ fn an_address_in_the_environment_needs_no_quotes() {
 fn unknown_variables_are_refused_with_a_proposal() {
     let cases = [
         ("JIMENGD_API_BASE_URL", "1", "JIMENGD_API_BASE_URL: no such setting; did you mean JIMENGD_API__BASE_URL?"),
+        (
+            "JIMENGD_API__TOKEN",
+            "x",
+            "JIMENGD_API__TOKEN: no such setting; the token's variable is JIMENGD_API_TOKEN, with single underscores; a file with it is named in api.token_file",
+        ),
         ("JIMENGD_ROOTS", "/x", "JIMENGD_ROOTS: no such setting; did you mean JIMENGD_ROOT?"),
         (
             "JIMENGD_LOG",
