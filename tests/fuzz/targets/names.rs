@@ -52,8 +52,20 @@ fuzz_target!(|data: &[u8]| {
         let job = job(pair_name(&folder, grouping), grouping, &prompt);
         assert_names(&job, number);
         assert_told(&job, &message, number);
+        // The files of an ambiguity go to `error/` each for itself, called by their whole names.
+        if let Grouping::Ambiguous { pictures, sidecars } = grouping {
+            let pictures = pictures.iter().map(|picture| Grouping::PictureAlone { picture });
+            let sidecars = sidecars.iter().map(|sidecar| Grouping::SidecarAlone { sidecar });
+            for piece in pictures.chain(sidecars).take(PIECES_MAX) {
+                let stem = piece.members()[0].clone();
+                assert_names(&self::job(PairName { folder: folder.clone(), stem }, &piece, &prompt), number);
+            }
+        }
     }
 });
+
+/// Files of one ambiguity that are looked at.
+const PIECES_MAX: usize = 4;
 
 /// A name, if Linux would take it.
 fn file_name(bytes: &[u8]) -> Option<FileName> {
@@ -103,7 +115,6 @@ fn job(pair: PairName, grouping: &Grouping<'_>, prompt: &str) -> Job {
         Grouping::Pair { picture, sidecar } => (Some(file(picture)), Some(file(sidecar))),
         Grouping::SidecarAlone { sidecar } => (None, Some(file(sidecar))),
         Grouping::PictureAlone { picture } => (Some(file(picture)), None),
-        // They go to `error/` each for itself.
         Grouping::Ambiguous { sidecars, .. } => (None, sidecars.first().map(|name| file(name))),
     };
     Job {
@@ -121,6 +132,7 @@ fn job(pair: PairName, grouping: &Grouping<'_>, prompt: &str) -> Job {
         claimed_at: Timestamp::UNIX_EPOCH,
         sends: 1,
         attempts: 1,
+        charges: 1,
         state: State::Submitting,
         since: Timestamp::UNIX_EPOCH,
     }
@@ -147,7 +159,9 @@ fn assert_names(job: &Job, number: u32) {
     match pair(both.iter().copied()).as_slice() {
         [grouping] => {
             assert_eq!(grouping.members(), both, "they do not find each other again");
-            let short = name::derived(&grouping.stem(), 1, b".error.yaml", &job.id.short());
+            let is_whole = own(&job.input.picture).or(own(&job.input.sidecar)).as_ref() == Some(&job.pair.stem);
+            let stem = if is_whole && both.len() == 1 { both[0].clone() } else { grouping.stem() };
+            let short = name::derived(&stem, 1, b".error.yaml", &job.id.short());
             assert_eq!(short, report, "the report is not beside {both:?}");
         }
         other => panic!("moved back, {both:?} are {other:?}"),
