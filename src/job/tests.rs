@@ -1,5 +1,8 @@
 //! The words and numbers of the core: what is shown of them, and what is read back.
 
+use jiff::Timestamp;
+
+use super::business_code::BusinessCode;
 use super::*;
 
 #[test]
@@ -117,4 +120,41 @@ fn a_doubt_tells_the_status_if_there_was_an_answer() {
     let doubt = Doubt::unanswered("no answer in time");
     assert_eq!(doubt.to_string(), "no answer in time");
     assert_eq!(Doubt { http_status: Some(502), ..doubt }.to_string(), "HTTP 502: no answer in time");
+}
+
+#[test]
+fn the_advice_says_whether_another_try_is_paid() {
+    const HOUR: i64 = 60 * 60;
+    let at = |second: i64| Timestamp::from_second(second).expect("an instant");
+    let account = Account { base_url: "https://a.example".to_owned(), token_fingerprint: "1".to_owned() };
+    let task_id = TaskId::new("7").expect("digits");
+    let task = Task { task_id, request_id: None, account, submitted_at: at(0) };
+    let advice = |reason, task_over, charged, http_status, now: i64| {
+        let failure =
+            Failure { reason, task_over, charged, http_status, ..Failure::unread(reason, String::new(), Vec::new()) };
+        Failure { task: Some(task.clone()), ..failure }.advice(at(now)).into_owned()
+    };
+    for reason in [Reason::TaskGone, Reason::NoVideo, Reason::DownloadFailed] {
+        let free = advice(reason, false, Charged::Yes, None, 12 * HOUR - 1);
+        assert!(
+            free.contains("unedited, before 1970-01-01T12:00:00Z: until then") && free.contains("without paying"),
+            "{free}"
+        );
+        for (task_over, now) in [(false, 12 * HOUR), (false, 13 * HOUR), (true, 0)] {
+            let paid = advice(reason, task_over, Charged::Yes, None, now);
+            assert!(paid.contains("pay for a new task") && !paid.contains("without paying"), "{paid}");
+        }
+    }
+    let code = Reason::Business(BusinessCode(50_412));
+    let reworded = code.advice();
+    assert_eq!(advice(code, true, Charged::No, Some(400), 0), reworded);
+    for charged in [Charged::Unknown, Charged::Yes] {
+        assert_eq!(advice(code, true, charged, Some(400), 0), format!("{reworded} Another try is paid anew."));
+    }
+    let refused = |status| advice(Reason::RequestRefused, false, Charged::No, status, 0);
+    assert_eq!(refused(Some(413)), "Use a smaller picture, then move the files back to the inbox.");
+    for status in [None, Some(400), Some(422)] {
+        assert_eq!(refused(status), Reason::RequestRefused.advice());
+    }
+    assert_eq!(advice(Reason::Orphan, false, Charged::No, None, 0), Reason::Orphan.advice());
 }

@@ -404,6 +404,7 @@ mod tests {
                 with(&[mvhd(1000, u32::MAX), track(b"vide", 0, UPRIGHT, 0, 720)]),
                 Video { width: None, height: None, seconds: None },
             ),
+            ("no length", with(&[mvhd(600, 0)]), Video { width: None, height: None, seconds: None }),
             ("no ticks", with(&[mvhd(0, 9)]), Video { width: None, height: None, seconds: None }),
             ("unknown version", with(&[boxed(b"mvhd", &[9; 100])]), Video { width: None, height: None, seconds: None }),
             (
@@ -414,6 +415,11 @@ mod tests {
         ];
         for (name, bytes, expected) in cases {
             assert_eq!(walk(&bytes), Ok(expected), "{name}");
+        }
+        // Scaled and sheared, but not turned: one of the four that make a quarter turn is as it is in no such matrix.
+        for [a, b, c, d] in [[1, 1, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 1, 1, 1]] {
+            let bytes = with(&[mvhd(1, 9), track(b"vide", 0, [a, b, 0, c, d, 0, 0, 0, 1], 1280, 720)]);
+            assert_eq!(walk(&bytes), Ok(video(1280, 720, 9.0)), "{a} {b} {c} {d}");
         }
     }
 

@@ -317,7 +317,7 @@ fn assert_together(letters: usize, wide: bool, exact: bool, number: u32) {
 fn names_come_out_as_the_pair_was_named() {
     type Case =
         (&'static str, Option<&'static str>, Option<&'static str>, u32, [&'static str; 3], [Option<&'static str>; 2]);
-    let cases: [Case; 7] = [
+    let cases: [Case; 11] = [
         (
             "cat",
             Some("cat.jpg"),
@@ -373,6 +373,40 @@ fn names_come_out_as_the_pair_was_named() {
             2,
             ["a.b (2).mp4", "a.b (2).receipt.yaml", "a.b (2).error.yaml"],
             [Some("a.b (2).jpeg"), Some("a.b (2).yaml")],
+        ),
+        // A picture whose name only looks like that of its sidecar keeps it.
+        (
+            "caf\u{e9}",
+            Some("cafe\u{301}.jpg"),
+            Some("caf\u{e9}.yaml"),
+            1,
+            ["caf\u{e9}.mp4", "caf\u{e9}.receipt.yaml", "caf\u{e9}.error.yaml"],
+            [Some("cafe\u{301}.jpg"), Some("caf\u{e9}.yaml")],
+        ),
+        // The files of an ambiguity, each called by its whole name.
+        (
+            "cat.yaml",
+            None,
+            Some("cat.yaml"),
+            1,
+            ["cat.yaml.mp4", "cat.yaml.receipt.yaml", "cat.yaml.error.yaml"],
+            [None, Some("cat.yaml")],
+        ),
+        (
+            "cat.yaml",
+            None,
+            Some("cat.yaml"),
+            2,
+            ["cat (2).yaml.mp4", "cat (2).yaml.receipt.yaml", "cat (2).yaml.error.yaml"],
+            [None, Some("cat (2).yaml")],
+        ),
+        (
+            "cat.jpg",
+            Some("cat.jpg"),
+            None,
+            2,
+            ["cat (2).jpg.mp4", "cat (2).jpg.receipt.yaml", "cat (2).jpg.error.yaml"],
+            [Some("cat (2).jpg"), None],
         ),
     ];
     for (stem, picture, sidecar, number, [video, receipt, report], [new_picture, new_sidecar]) in cases {
