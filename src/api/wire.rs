@@ -91,19 +91,11 @@ pub fn submit_answer(answer: &Answer<'_>, handed: HandOver, mask: &Mask) -> Subm
             return unknown(refusal);
         }
         // No refusal comes with a task: this answer contradicts itself.
-        (Some(code @ (Code::Business(_) | Code::Word { .. } | Code::Foreign)), Some(task_id)) => {
-            let message = match code {
-                Code::Business(_) | Code::Word { .. } => {
-                    format!("the API refused the request and yet named the task {task_id}")
-                }
-                Code::Success | Code::Foreign => {
-                    format!("the answer names the task {task_id}, but not with the code of a success")
-                }
-            };
-            let message = format!("{message}: {}", said.message);
+        (Some(Code::Business(_) | Code::Word { .. }), Some(task_id)) => {
+            let message = format!("the API refused the request and yet named the task {task_id}: {}", said.message);
             return unknown(Refusal { message, ..said.refusal("") });
         }
-        (None, Some(task_id)) => {
+        (Some(Code::Foreign) | None, Some(task_id)) => {
             let message =
                 format!("the answer names the task {task_id}, but not with the code of a success: {}", said.message);
             return unknown(Refusal { message, ..said.refusal("") });
