@@ -259,6 +259,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_cut_between_characters_and_anywhere_among_bytes_that_are_none() {
+        assert_eq!(["aé", "a猫", "a🐈"].map(|text| boundary(text.as_bytes(), text.len() - 1)), [1, 1, 1]);
+        assert_eq!(boundary(b"abcd\x80\x80\x80\x80", 7), 7, "no character has four such bytes behind its first");
+        assert_eq!(boundary("abc".as_bytes(), 9), 3);
+    }
+
+    #[test]
     fn bytes_that_are_not_text_are_shown_as_hexadecimal() {
         assert_eq!(shown(b"caf\xe9 \xF0\x9F\x98\x80\n"), "caf\\xE9 😀\\x0A");
     }

@@ -258,6 +258,29 @@ fn a_page_of_html_in_place_of_a_message_is_cut() {
 }
 
 #[test]
+fn the_longest_report_is_short_enough_to_be_read_back() {
+    let wide = |times: usize| "\u{1F408}".repeat(times);
+    let problem = Problem {
+        file: Some(wide(60)),
+        key: Some(wide(60)),
+        line: Some(u64::MAX),
+        column: Some(u64::MAX),
+        message: wide(600),
+        proposal: Some(wide(600)),
+    };
+    let failure = Failure {
+        message: wide(MESSAGE_CHARS_MAX),
+        request_id: Some(wide(60)),
+        task: Some(task()),
+        problems: vec![problem; 32],
+        ..failure(Reason::InvalidSidecar)
+    };
+    let text = report(&job(), &failure, 1, at("2026-11-22T07:00:00Z"));
+    assert!(text.len() > 100_000 && text.len() < BYTES_MAX, "{} bytes", text.len());
+    assert!(owner(&text).is_some());
+}
+
+#[test]
 fn what_yaml_1_1_would_misread_is_quoted() {
     let misread = [
         "no",

@@ -173,6 +173,7 @@ fn a_key_is_proposed_only_if_it_is_near() {
         ("Promt", Some("prompt")),
         ("aspect-ratoi", Some("aspect_ratio")),
         ("prio", Some("priority")),
+        ("xxseed", None),
         ("sd", None),
         ("pro", None),
         ("fps", None),
