@@ -35,8 +35,17 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 const INVALID_URL: &str = "invalid url";
 
 /// How a message says that there is no such task. A mere `task` will not do: it is also in the path.
-const UNKNOWN_TASK_WORDS: [&str; 7] =
-    ["task not", "task_not", "task does not", "task doesn't", "no such task", "unknown task", "任务不存在"];
+const UNKNOWN_TASK_WORDS: [&str; 9] = [
+    "task not found",
+    "task_not_found",
+    "task not exist",
+    "task_not_exist",
+    "task does not exist",
+    "task doesn't exist",
+    "no such task",
+    "unknown task",
+    "任务不存在",
+];
 
 /// What a `code` is.
 pub(super) enum Code {

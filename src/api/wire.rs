@@ -166,7 +166,7 @@ pub fn poll_answer(answer: &Answer<'_>, mask: &Mask) -> PollAnswer {
         (404, Kind::Envelope) if said.denies_the_task => PollAnswer::Gone(refusal),
         (503, Kind::Envelope) => PollAnswer::Throttled(refusal),
         // Nobody knows the gateway's words for a task that it does not know; a wrong path, it says.
-        (400..=499, Kind::Envelope) => PollAnswer::Unrelated(refusal),
+        (200..=299 | 400..=499, Kind::Envelope) => PollAnswer::Unrelated(refusal),
         (200..=299, Kind::Other) if said.is_object => {
             PollAnswer::Unrelated(said.refusal("the answer says nothing of the task"))
         }
@@ -498,8 +498,8 @@ mod tests {
             (&[429], "", "throttled"),
             (&[503], ENVELOPE, "throttled"),
             (&[200, 500, 502, 503, 504], HTML, "unreachable"),
-            (&[200, 500], ENVELOPE, "unreachable"),
-            (&[400, 404, 409, 422], ENVELOPE, "unrelated"),
+            (&[500], ENVELOPE, "unreachable"),
+            (&[200, 400, 404, 409, 422], ENVELOPE, "unrelated"),
             (&[200], r#"{"base_resp":{"status_code":0},"status":"Success"}"#, "unrelated"),
             (&[500], r#"{"base_resp":{"status_code":0},"status":"Success"}"#, "unreachable"),
             (&[200], r#"{"code":0,"data":{"status":"done","video_url":"https://c/v"}}"#, "unrelated"),

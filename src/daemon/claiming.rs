@@ -15,7 +15,7 @@ use super::step::{condemned, draw_seed, recorded};
 use crate::job::picture::Limits;
 use crate::job::plan::{TASK_LIFE, age};
 use crate::job::state::{Event, Finish, Input, InputFile, State};
-use crate::job::{Charged, Doubt, Failure, Job, JobId, Problem, Reason, Task};
+use crate::job::{Charged, Doubt, Failure, Job, JobId, Problem, Reason, Request, Task};
 use crate::spool::Spool;
 use crate::spool::claim::{Claim, Claimed, Refusal};
 use crate::spool::durable::{FileError, Trouble};
@@ -105,22 +105,21 @@ async fn take_in(
     earlier: Option<Earlier>,
 ) -> Result<Job, StepError> {
     let (job, failure) = new_job(pair, id, &judged, earlier.as_ref().map(|earlier| earlier.job));
-    let job = match failure {
-        Some(failure) => {
+    // A task that is paid needs no good pair any more, whatever the limits are by now.
+    let job = match (resumable(shells, &job, earlier.as_ref()).await?, failure) {
+        (Some(Resumed { task, finish, request, attempts, charges }), _) => {
+            tracing::info!(
+                job_id = %id, pair = %job.pair, task_id = %task.task_id,
+                "{}: tried again unedited, going on with its task, which is not paid again", job.pair
+            );
+            let state = State::Submitted { task, finish, ask_at: None };
+            shells.insert(Job { state, request, attempts, charges, ..job }).await?
+        }
+        (None, Some(failure)) => {
             let event = condemned(shells, &job, failure).await?;
             shells.insert(job.on(event, Timestamp::now())?).await?
         }
-        None => match resumable(shells, &job, earlier.as_ref()).await? {
-            Some(Resumed { task, finish, attempts, charges }) => {
-                tracing::info!(
-                    job_id = %id, pair = %job.pair, task_id = %task.task_id,
-                    "{}: tried again unedited, going on with its task, which is not paid again", job.pair
-                );
-                let state = State::Submitted { task, finish, ask_at: None };
-                shells.insert(Job { state, attempts, charges, ..job }).await?
-            }
-            None => shells.insert(job).await?,
-        },
+        (None, None) => shells.insert(job).await?,
     };
     if let Some(earlier) = earlier {
         let (spool, name) = (shells.spool.clone(), pair.name.clone());
@@ -244,6 +243,8 @@ struct Resumed {
     task: Task,
     /// If its video was seen done: then nothing that the API says of it is a reason to pay anew.
     finish: Option<Finish>,
+    /// What the task was asked for, with its seed.
+    request: Option<Request>,
     attempts: u32,
     charges: u32,
 }
@@ -269,7 +270,8 @@ async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Res
     let unedited = hashes(&before) == hashes(job);
     // Asking for a task that has died costs a report; paying for one that lives, because a clock was set forward, costs money.
     let alive = age(task, shells.started.not_set_forward(Moment::now())) < TASK_LIFE;
-    let resumed = Resumed { task: task.clone(), finish, attempts: before.attempts, charges: before.charges };
+    let Job { attempts, charges, ref request, .. } = before;
+    let resumed = Resumed { task: task.clone(), finish, request: request.clone(), attempts, charges };
     Ok((!task_over && unedited && alive).then_some(resumed))
 }
 

@@ -82,15 +82,16 @@ impl Spool {
         }
     }
 
-    /// The first number from `least` on under which all names of a delivery are free. Blocks.
+    /// The first number from `least` on under which all names of a delivery are free. An archive that cannot be looked at now holds
+    /// no fetched video up: the archived pair finds a number of its own. Blocks.
     ///
     /// # Errors
-    /// The folders cannot be looked at.
+    /// The outbox cannot be looked at.
     pub fn number_for_delivery(&self, job: &Job, least: u32) -> Result<u32, FileError> {
         let outbox = self.outbox_dir(&job.pair)?;
         let archive = match self.settings.delete_on_success {
             true => None,
-            false => Some(Dir::open(&self.settings.archive)?.make(&job.pair.folder)?),
+            false => Dir::open(&self.settings.archive).and_then(|archive| archive.make(&job.pair.folder)).ok(),
         };
         first_free(job, least, |names| {
             let mut free = !outbox.holds(&names.video)? && !outbox.holds(&names.receipt)?;

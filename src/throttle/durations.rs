@@ -58,7 +58,7 @@ impl Durations {
     /// `jitter` is from 0 up to 1.
     pub fn wait(&self, age: Option<Duration>, starting: &Starting, jitter: f64) -> Duration {
         let wait = match (self.quantile(0.1), self.quantile(0.5), age) {
-            (Some(early), _, None) => early.mul_f64(0.95),
+            (Some(early), _, None) => early.mul_f64(0.95).min(FIRST_MAX.max(starting.first)),
             (Some(_), Some(median), Some(age)) => {
                 // A share of what it already took: dense where most end, sparse in the tail.
                 let step = (median / 10).max(age / 12);
@@ -82,6 +82,9 @@ impl Durations {
     }
 }
 
+/// The first question about a task comes no later, whatever was seen so far: it is asked for while its video can be had.
+const FIRST_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// No two questions about one task follow faster than this.
 const SHORTEST: Duration = Duration::from_millis(20);
 
@@ -99,6 +102,14 @@ mod tests {
         assert_eq!(durations.wait(Some(Duration::from_secs(20)), &STARTING, 0.5), Duration::from_secs(5));
         assert_eq!(durations.wait(Some(Duration::from_secs(120)), &STARTING, 0.5), Duration::from_secs(10));
         assert_eq!(durations.wait(Some(Duration::from_secs(7200)), &STARTING, 0.5), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_first_question_comes_while_the_video_can_be_had() {
+        let hours = Durations::new([Duration::from_secs(9 * 60 * 60); 9]);
+        assert_eq!(hours.wait(None, &STARTING, 0.5), FIRST_MAX);
+        let late = Starting { first: Duration::from_secs(20 * 60), ..STARTING };
+        assert_eq!(hours.wait(None, &late, 0.5), late.first);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What once went wrong and must not again: races and troubles in which money or files were at stake.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use jimengd::simulator::{Script, Settings};
@@ -155,6 +156,85 @@ async fn a_video_whose_folder_was_moved_away_is_fetched_again() {
     rig.until("delivered", || rig.videos() == 1).await;
     daemon.stop().await;
     assert_eq!(rig.vendor().paid(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_transfer_whose_folder_was_moved_away_begins_anew() {
+    let cuts = faulty_vendor("- {on: download, times: 3, do: {cut: 20000}}");
+    let rig = Rig::new(Settings { video_bytes: Some(200_000), ..cuts }, "");
+    rig.drop_pair("shoes/cat", "A cat");
+    let daemon = rig.start();
+    rig.until("broken off", || rig.vendor().tasks().iter().any(|task| task.downloads >= 1)).await;
+    fs::rename(rig.root().join("outbox/shoes"), rig.folder().join("taken")).unwrap();
+    rig.until("delivered", || rig.videos() == 1).await;
+    daemon.stop().await;
+    assert_eq!(rig.vendor().paid(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_is_delivered_while_the_archive_is_away_and_fetched_once() {
+    let rig = Rig::new(patient_vendor(), "");
+    rig.drop_pair("cat", "A cat");
+    let daemon = rig.start();
+    rig.until_paid(1).await;
+    fs::rename(rig.root().join("archive"), rig.root().join("archive-away")).unwrap();
+    assert!(rig.vendor().finish(&rig.vendor().tasks()[0].task_id));
+    rig.until("delivered", || rig.videos() == 1).await;
+    rig.until("paused", || rig.is_paused("read_only")).await;
+    fs::rename(rig.root().join("archive-away"), rig.root().join("archive")).unwrap();
+    rig.until_ended(1, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    assert_eq!((rig.vendor().paid(), rig.vendor().tasks()[0].downloads), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_written_to_while_it_waits_is_judged_anew() {
+    let rig = Rig::new(faulty_vendor("- {on: submit, times: 2, do: {status: 429}}"), "");
+    rig.drop_pair("cat", "A cat");
+    let picture = fs::OpenOptions::new().write(true).open(rig.inbox("cat.png")).unwrap();
+    let daemon = rig.start();
+    let refused = || rig.vendor().with_world(|world| world.submissions().any(|request| request.status.is_some()));
+    rig.until("refused", refused).await;
+    let other = rig::pictures::png_of(640, 480);
+    picture.write_all_at(&other, 0).unwrap();
+    picture.set_len(other.len() as u64).unwrap();
+    rig.until_ended(1, 0).await;
+    daemon.stop().await;
+    assert_eq!(rig.vendor().paid(), 1);
+    assert_eq!(fs::read(rig.archive("cat.png")).unwrap(), other);
+    let told = &rig.receipt("cat")["picture"];
+    assert_eq!((&told["width"], &told["bytes"]), (&640.into(), &other.len().into()), "what was sent is what is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_keeps_a_task_alive_that_nobody_can_have_any_more() {
+    let envelope = r#"'{"error":{"message":"no","type":"new_api_error"}}'"#;
+    for answer in [
+        format!("{{status: 403, body: {envelope}}}"),
+        format!("{{status: 503, body: {envelope}}}"),
+        format!("{{status: 500, body: {envelope}}}"),
+        "{code: 50400}".to_owned(),
+    ] {
+        let rig = Rig::new(patient_vendor(), "tasks: {give_up_after: 1s}");
+        rig.drop_pair("cat", "A cat");
+        let daemon = rig.start();
+        let submitted = || {
+            let sql = "SELECT count(*) FROM job WHERE state = 'submitted'";
+            ledger(&rig).query_row(sql, [], |row| row.get::<_, u32>(0)).is_ok_and(|jobs| jobs == 1)
+        };
+        rig.until("recorded", || rig.vendor().paid() == 1 && submitted()).await;
+        daemon.stop().await;
+        rig.vendor().follow(script(&format!("- {{on: poll, do: {answer}}}")));
+        let earlier = "UPDATE job SET detail = json_set(detail, '$.task.submitted_at',
+            strftime('%Y-%m-%dT%H:%M:%SZ', json_extract(detail, '$.task.submitted_at'), '-1 day'))";
+        assert_eq!(ledger(&rig).execute(earlier, []).unwrap(), 1);
+        let daemon = rig.start();
+        rig.until_ended(0, 1).await;
+        daemon.stop().await;
+        let report = rig.report("cat");
+        assert_eq!((&report["reason"], &report["charged"]), (&"task_gone".into(), &"unknown".into()), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

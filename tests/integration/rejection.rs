@@ -189,6 +189,24 @@ async fn a_video_that_could_not_be_fetched_is_fetched_without_paying_again() {
     assert_eq!(rig.list("error"), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paid_task_goes_on_with_its_own_seed_whatever_the_limits_are_by_now() {
+    let rig = Rig::new(faulty_vendor("- {on: download, do: {status: 404}}"), "tasks: {give_up_after: 1s}");
+    let daemon = rig.start();
+    rig.drop_pair("cat", "A cat");
+    rig.until_ended(0, 1).await;
+    let report = rig.report("cat");
+    daemon.stop().await;
+    rig.configure("picture: {max_bytes: 10B}");
+    rig.vendor().follow(Script::default());
+    let daemon = rig.start();
+    deliver_moved_back(&rig, daemon).await;
+    assert_eq!(rig.vendor().paid(), 1);
+    let receipt = rig.receipt("cat");
+    assert_eq!(receipt["task_id"], report["task_id"]);
+    assert_eq!(receipt["seed"].as_i64(), Some(rig.vendor().tasks()[0].seed), "the seed that made the video");
+}
+
 /// The failed pair `cat` is moved back, unedited, and delivered; then the daemon stops.
 async fn deliver_moved_back(rig: &Rig, daemon: Running) {
     rig.move_back(&["cat.png", "cat.yaml"]);

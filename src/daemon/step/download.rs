@@ -1,5 +1,6 @@
 //! The download: to a temporary name in the outbox, checked and synced before it is recorded.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -93,8 +94,17 @@ pub(super) async fn download(
             bad_link_or_give_up(shells, job, finish, overdue, error.to_string()).await
         }
         Some(Err(DownloadError::Local { path, source })) => {
+            // Where its folder is gone, or the name is somebody else's by now, only a new part in a new folder helps.
+            let is_lost = matches!(
+                source.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::AlreadyExists
+                    | ErrorKind::StaleNetworkFileHandle
+            );
+            let part = (!is_lost).then_some(part);
             let error = FileError { doing: "write", path, source };
-            Ok(Stepped { part: Some(part), ..fail(job, &StepError::File(error)) })
+            Ok(Stepped { part, ..fail(job, &StepError::File(error)) })
         }
     }
 }

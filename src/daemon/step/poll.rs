@@ -29,6 +29,7 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
     let now = Timestamp::now();
     let age = taken_up.age(Instant::now());
     let overdue = age.may_be_given_up(&shells.policy);
+    let is_beyond = overdue && age.whole() > TASK_LIFE;
     let answered = |job| Stepped::with(job).and(News::Answered(Call::Poll));
     if let Some(said) = not_our_account(&answer, &task.account, &shells.client.account()) {
         return account_changed(shells, job, task, finish, said, overdue).await;
@@ -48,10 +49,15 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
         PollAnswer::UnknownStatus(word) => Ok(answered(job).and(News::UnknownStatus(word))),
         PollAnswer::Done { link, .. } => {
             let first = finish.is_none();
-            let more = if first { vec![Change::Took { duration: age.whole(), at: now }] } else { Vec::new() };
+            // How long a task took that was going on while nobody asked, only the API knows.
+            let took = (first && age.before.is_zero()).then_some(age.watched);
+            let more = took.map(|duration| Change::Took { duration, at: now }).into_iter().collect();
             let job = shells.record(&job, Event::Done { link, at: now }, more).await?;
             let stepped = answered(job);
-            Ok(if first { stepped.and(News::Took(age.whole())) } else { stepped })
+            Ok(match took {
+                Some(duration) => stepped.and(News::Took(duration)),
+                None => stepped,
+            })
         }
         PollAnswer::NoVideo { request_id } => {
             if overdue {
@@ -66,12 +72,17 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
             let failure = told(gone(task, finish, refusal.message.clone()), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
-        PollAnswer::Account(refusal) => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, said(&refusal)))),
-        // No queue is held up for a task that nobody can have any more.
-        PollAnswer::Gateway(refusal) if overdue && age.whole() > TASK_LIFE => {
+        // No pause and no patience is held up by a task that nobody can have any more.
+        PollAnswer::Account(refusal)
+        | PollAnswer::Gateway(refusal)
+        | PollAnswer::Throttled(refusal)
+        | PollAnswer::Unreachable(refusal @ Refusal { http_status: Some(_), .. })
+            if is_beyond =>
+        {
             let failure = told(given_up(task, finish, &refusal.message), &refusal);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
+        PollAnswer::Account(refusal) => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Gateway(refusal) => Ok(Stepped::with(job).and(News::GatewayRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Throttled(refusal) => Ok(Stepped::with(job).and(News::TooFast(refusal.retry_after))),
         PollAnswer::Unrelated(refusal) if overdue => {
@@ -198,6 +209,10 @@ async fn poll_refused(
             Ok(answered(bad_link(shells, &job, finish).await?).and(News::LinkBad(coded(error))))
         }
         Ruling::AskAgain => Ok(answered(job)),
+        Ruling::PauseAccount if age.may_be_given_up(&shells.policy) && age.whole() > TASK_LIFE => {
+            let failure = Failure { http_status: Some(error.http_status), ..given_up(task, finish, &coded(error)) };
+            Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
+        }
         Ruling::PauseAccount => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, coded(error)))),
     }
 }

@@ -1,6 +1,7 @@
 //! The submission: intent, witness, request, record. The one effect that cannot be repeated.
 
 use std::fs::File;
+use std::io::{self, Seek};
 
 use jiff::Timestamp;
 
@@ -12,6 +13,8 @@ use crate::job::plan::{self, Ruling};
 use crate::job::state::Event;
 use crate::job::{Charged, Doubt, Failure, Job, Reason, Seed, Stage, Task};
 use crate::ledger::{Change, WriteError};
+use crate::spool::durable::FileError;
+use crate::spool::judge;
 
 pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
     let request = job.request.clone().ok_or_else(|| StepError::Bug("a queued job asks for nothing".to_owned()))?;
@@ -21,7 +24,7 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
         return Ok(Stepped { release: true, ..Stepped::with(job) });
     }
     if !whole {
-        let message = "its files are gone from work/, so nothing was sent".to_owned();
+        let message = "its files are gone from work/, or are not what was judged, so nothing was sent again".to_owned();
         let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
         return Ok(Stepped::with(condemn(shells, &job, of_all_attempts(&job, failure), Vec::new()).await?));
     }
@@ -168,7 +171,7 @@ async fn not_sent(shells: &Shells, job: &Job, not_before: Option<Timestamp>) -> 
 
 /// What lies in a job's folder.
 struct Claimed {
-    /// Whether everything is there that was claimed.
+    /// Whether everything is there that was claimed, as it was judged.
     whole: bool,
     picture: Option<File>,
 }
@@ -177,5 +180,23 @@ async fn open_claimed(shells: &Shells, job: &Job) -> Result<Claimed, StepError> 
     let (spool, id) = (shells.spool.clone(), job.id);
     let (picture, sidecar) = blocking(move || spool.open_claimed(id)).await?;
     let whole = picture.is_some() == job.input.picture.is_some() && sidecar.is_some() == job.input.sidecar.is_some();
-    Ok(Claimed { whole, picture })
+    if !whole || job.sends == 0 {
+        return Ok(Claimed { whole, picture });
+    }
+    // It has waited since it was judged, and whoever wrote it may have it open still.
+    match (picture, &job.input.picture) {
+        (Some(picture), Some(judged)) => {
+            let judged = judged.sha256.clone();
+            let hashed = move || {
+                let unchanged = judge::hash(picture.try_clone()?)? == judged;
+                (&picture).rewind()?;
+                Ok::<_, io::Error>((unchanged, picture))
+            };
+            let path = shells.spool.job_path(id);
+            let (whole, picture) =
+                blocking(hashed).await.map_err(|source| FileError { doing: "read", path, source })?;
+            Ok(Claimed { whole, picture: Some(picture) })
+        }
+        (picture, _) => Ok(Claimed { whole, picture }),
+    }
 }
