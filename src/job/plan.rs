@@ -46,6 +46,11 @@ impl Age {
         self.is_overdue(policy.give_up_after) && self.watched >= WATCHED_BEFORE_GIVING_UP.min(policy.give_up_after)
     }
 
+    /// Whether nobody can have the task's video any more, whatever keeps the API from saying so.
+    pub fn is_forgotten(self, policy: &Policy) -> bool {
+        self.may_be_given_up(policy) && self.whole() > TASK_LIFE
+    }
+
     /// Whether the API may not know the task yet. An overdue task is never young: whatever gives it up is believed.
     pub fn is_young(self, policy: &Policy) -> bool {
         self.whole() < UNKNOWN_AT_FIRST.min(policy.give_up_after)

@@ -10,7 +10,7 @@ use crate::api::{PollAnswer, Refusal, VendorError};
 use crate::daemon::clock::TakenUp;
 use crate::daemon::shells::{Shells, StepError, after};
 use crate::job::business_code::{self, BusinessCode, Verdict};
-use crate::job::plan::{self, Age, Ruling, TASK_LIFE};
+use crate::job::plan::{self, Age, Ruling};
 use crate::job::state::{Event, Finish, State};
 use crate::job::{Account, Charged, Failure, Job, Reason, Seed, Stage, Task, backoff};
 use crate::ledger::Change;
@@ -29,7 +29,6 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
     let now = Timestamp::now();
     let age = taken_up.age(Instant::now());
     let overdue = age.may_be_given_up(&shells.policy);
-    let is_beyond = overdue && age.whole() > TASK_LIFE;
     let answered = |job| Stepped::with(job).and(News::Answered(Call::Poll));
     if let Some(said) = not_our_account(&answer, &task.account, &shells.client.account()) {
         return account_changed(shells, job, task, finish, said, overdue).await;
@@ -77,10 +76,11 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
         | PollAnswer::Gateway(refusal)
         | PollAnswer::Throttled(refusal)
         | PollAnswer::Unreachable(refusal @ Refusal { http_status: Some(_), .. })
-            if is_beyond =>
+            if age.is_forgotten(&shells.policy) =>
         {
+            // Not an answer that lifts a pause: nobody was let in.
             let failure = told(given_up(task, finish, &refusal.message), &refusal);
-            Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
+            Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?))
         }
         PollAnswer::Account(refusal) => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, said(&refusal)))),
         PollAnswer::Gateway(refusal) => Ok(Stepped::with(job).and(News::GatewayRefused(Call::Poll, said(&refusal)))),
@@ -209,9 +209,9 @@ async fn poll_refused(
             Ok(answered(bad_link(shells, &job, finish).await?).and(News::LinkBad(coded(error))))
         }
         Ruling::AskAgain => Ok(answered(job)),
-        Ruling::PauseAccount if age.may_be_given_up(&shells.policy) && age.whole() > TASK_LIFE => {
+        Ruling::PauseAccount if age.is_forgotten(&shells.policy) => {
             let failure = Failure { http_status: Some(error.http_status), ..given_up(task, finish, &coded(error)) };
-            Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
+            Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?))
         }
         Ruling::PauseAccount => Ok(Stepped::with(job).and(News::AccountRefused(Call::Poll, coded(error)))),
     }

@@ -173,6 +173,25 @@ fn the_wall_clock_is_believed_about_the_time_before_and_never_alone_if_a_video_m
 }
 
 #[test]
+fn a_task_is_forgotten_beyond_the_memory_of_the_api_and_only_if_it_may_be_given_up() {
+    let short = Policy { give_up_after: Duration::from_secs(2), ..policy(0) };
+    // Seconds before this run and in it; whether it is forgotten if it may be given up after 12 hours, and after 2 seconds.
+    for (before, in_run, usual, soon) in [
+        (0, 3, false, false),
+        (0, 43_200, false, false),
+        (0, 43_201, true, true),
+        (43_199, 1, false, false),
+        (43_199, 2, false, true),
+        (86_400, 1, false, false),
+        (86_400, 2, false, true),
+        (86_400, 3600, true, true),
+    ] {
+        let age = Age { before: Duration::from_secs(before), ..watched(in_run) };
+        assert_eq!((age.is_forgotten(&policy(0)), age.is_forgotten(&short)), (usual, soon), "{age:?}");
+    }
+}
+
+#[test]
 fn a_job_without_a_request_gets_no_other_attempt() {
     let unread = Job { request: None, ..job(DRAWN, 0, State::Submitting) };
     assert_eq!(on_submit(&unread, BusinessCode(50_500), &policy(5)), Ruling::Fail);
