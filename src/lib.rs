@@ -62,4 +62,5 @@ pub mod daemon;
 pub mod cli;
 pub mod simulator;
 pub mod logging;
+pub mod world;
 pub mod systemd;

@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +29,7 @@ use super::wire::{self, Answer, Body};
 use super::words::Mask;
 use super::{PollAnswer, Refusal, Settings};
 use crate::job::{Account, TaskId};
+use crate::world::failpoint::{self, Effect};
 
 /// Bytes of an API answer that are read; a longer one is cut. The largest known are a few kilobytes.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -176,7 +178,10 @@ impl Client {
                 inner.polls.get(url).header(AUTHORIZATION, &inner.authorization).header(ACCEPT, "application/json");
             Ok(Reply::read(request.send().await.map_err(told)?).await)
         };
-        match timeout(inner.poll_timeout, exchange).await {
+        failpoint::before(Effect::Request, || PathBuf::from("poll")).map_err(|errno| errno.to_string())?;
+        let answer = timeout(inner.poll_timeout, exchange).await;
+        failpoint::before(Effect::Answer, || PathBuf::from("poll")).map_err(|errno| errno.to_string())?;
+        match answer {
             Ok(reply) => reply,
             Err(_) => Err("no answer in time".to_owned()),
         }

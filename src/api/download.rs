@@ -4,6 +4,7 @@
 //! `Content-Type` is not asked, for video servers lie about it and error pages do not look like boxes. The file is written but
 //! *not synced*: whoever publishes it syncs file and folder.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use reqwest::header::{
@@ -21,6 +22,7 @@ use super::part::{Content, Sink};
 use super::wire;
 use crate::job::VideoLink;
 use crate::job::video::Video;
+use crate::world::failpoint::{self, Effect};
 
 /// Bytes that a video may have at most. The known ones have 1 to 5 MB; this guards the disk against an endless answer.
 pub const VIDEO_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -103,7 +105,13 @@ impl Client {
                 request = request.header(IF_RANGE, etag);
             }
         }
-        match timeout(self.connect_timeout() + self.idle_timeout(), request.send()).await {
+        let point = |effect| {
+            failpoint::before(effect, || PathBuf::from("video")).map_err(|errno| broken(&errno.to_string(), part))
+        };
+        point(Effect::Request)?;
+        let answer = timeout(self.connect_timeout() + self.idle_timeout(), request.send()).await;
+        point(Effect::Answer)?;
+        match answer {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => match cause::<Forbidden>(&error) {
                 Some(why) => Err(forbidden(why)),

@@ -3,18 +3,21 @@
 //! A part is made new (never through a symlink, never over a file that is there), stays one and the same file while it is resumed,
 //! and is read again before anything is added, so that hash and check are always over what really lies on the disk.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::error::DownloadError;
 use crate::job::video::{Video, Walk};
+use crate::world::{self, At};
 
 /// Who may read a part, before the umask: the owner writes, the group reads, as with a finished video.
-const MODE: u32 = 0o640;
+const MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
 
 /// Bytes read at once when a part is read again.
 const READ_BYTES: usize = 128 * 1024;
@@ -114,25 +117,20 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Never follows a symlink and never waits for a FIFO.
-fn options() -> OpenOptions {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let mut options = File::options();
-    options.read(true).write(true).mode(MODE).custom_flags(flags.bits().cast_signed());
-    options
-}
+const FLAGS: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 fn create(path: &Path) -> io::Result<(Sink, Begun)> {
-    let file = options().create_new(true).open(path)?;
+    let file = world::make_as(At::new(&CWD, path), FLAGS | OFlags::CREATE | OFlags::EXCL, MODE)?;
     let metadata = file.metadata()?;
     Ok((Sink::new(file), Begun { device: metadata.dev(), inode: metadata.ino(), content: None }))
 }
 
 fn reopen(path: &Path, begun: Begun) -> io::Result<(Sink, Begun)> {
-    let file = match options().open(path) {
+    let file = match world::open(At::new(&CWD, path), FLAGS) {
         Ok(file) => file,
         // Somebody has cleared it away: there is nothing to go on with.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return create(path),
-        Err(error) => return Err(error),
+        Err(Errno::NOENT) => return create(path),
+        Err(error) => return Err(error.into()),
     };
     let metadata = file.metadata()?;
     if (metadata.dev(), metadata.ino()) != (begun.device, begun.inode) {
@@ -165,7 +163,7 @@ impl Sink {
 
     /// Empties the file.
     pub(super) fn begin_anew(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
+        world::set_length(&self.file, 0)?;
         self.file.seek(SeekFrom::Start(0))?;
         (self.hash, self.walk, self.bytes) = (Sha256::new(), Walk::new(), 0);
         Ok(())
@@ -173,7 +171,7 @@ impl Sink {
 
     /// Adds bytes at the end.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+        world::write(&self.file, bytes)?;
         self.take(bytes);
         Ok(())
     }

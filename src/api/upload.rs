@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,6 +31,7 @@ use super::download::TRY_IDLES;
 use super::error::told;
 use super::wire::{self, HandOver};
 use crate::job::Request;
+use crate::world::failpoint::{self, Effect};
 
 /// Bytes of the picture read at once: a multiple of 3, so that the base64 of the pieces is the base64 of the whole.
 const READ_BYTES: usize = 24 * 1024;
@@ -57,8 +59,14 @@ impl Client {
             let request = self.submission().header(CONTENT_TYPE, json).body(reqwest::Body::wrap(body));
             Ok(Reply::read(request.send().await?).await)
         };
+        if let Err(errno) = failpoint::before(Effect::Request, || PathBuf::from("submit")) {
+            return SubmitAnswer::Unsent(self.no_answer(&errno.to_string()));
+        }
         let ended = self.attend(exchange, &gate, cut).await;
         let handed = gate.shut();
+        if let Err(errno) = failpoint::before(Effect::Answer, || PathBuf::from("submit")) {
+            return self.unanswered(handed, &errno.to_string());
+        }
         match (ended, gate.fault.get()) {
             // The answer counts even if the picture failed under it: it may be the refusal that made the rest needless.
             (Ended::Answered(reply), fault) => match (wire::submit_answer(&reply.answer(), handed, self.mask()), fault)

@@ -1,17 +1,17 @@
 //! The ledger's one writer and its readers, over rusqlite.
 
-use std::fs::{File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Change, Counts, DURATIONS_MAX, Memory, OpenError, WriteError, record};
 use crate::job::{Job, JobId, TaskId};
+use crate::world::{self, At, failpoint};
 
 /// The schema this program writes.
 const SCHEMA: i64 = 1;
@@ -214,17 +214,15 @@ fn missing(found: i64) -> Option<&'static [&'static str]> {
 /// Makes an empty file that only we may read, if there is none: the ledger holds signed links, and SQLite gives its companions
 /// (`-wal`, `-shm`) the mode of the file. A mode that the operator has set since is kept.
 fn make_private(path: &Path) -> std::io::Result<()> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
+    match world::make(At::new(&CWD, path), Mode::RUSR | Mode::WUSR) {
         Ok(file) => {
-            file.sync_all()?;
-            match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                Some(parent) => File::open(parent)?.sync_all(),
-                None => Ok(()),
-            }
+            world::sync(&file)?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Ok(world::sync(&world::open(At::new(&CWD, parent), flags)?)?)
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -239,6 +237,7 @@ fn migrate(connection: &mut Connection, found: i64, path: &Path) -> Result<(), O
         transaction.execute_batch(step).map_err(unreadable)?;
     }
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(unreadable)?;
+    arrive_at_commit(&transaction).map_err(unreadable)?;
     transaction.commit().map_err(unreadable)
 }
 
@@ -321,8 +320,18 @@ fn try_commit(connection: &mut Connection, batch: &[Call]) -> rusqlite::Result<V
             Err(error) => return Err(error),
         }
     }
+    arrive_at_commit(&transaction)?;
     transaction.commit()?;
     Ok(verdicts)
+}
+
+/// The fail point of a commit; nothing but in tests of this program.
+fn arrive_at_commit(connection: &Connection) -> rusqlite::Result<()> {
+    let path = || PathBuf::from(connection.path().unwrap_or_default());
+    failpoint::before(failpoint::Effect::Commit, path).map_err(|errno| {
+        let code = if errno == Errno::NOSPC { ffi::SQLITE_FULL } else { ffi::SQLITE_IOERR };
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(errno.to_string()))
+    })
 }
 
 fn apply_all(connection: &Connection, changes: &[Change]) -> rusqlite::Result<Option<WriteError>> {

@@ -8,15 +8,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::job::{FileName, Folder};
+use crate::world::{self, At};
 
 mod copy;
 
@@ -106,7 +107,8 @@ impl Dir {
     /// It is not there, is no folder, or may not be entered.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| FileError::new("open", path, e))?;
+        let opened = world::open(At::new(&rustix::fs::CWD, path), flags);
+        let fd = opened.map_err(|e| FileError::new("open", path, e))?.into();
         Ok(Self { fd, path: path.to_owned() })
     }
 
@@ -118,6 +120,11 @@ impl Dir {
     /// The path of `name` in it, for messages.
     pub fn path_of(&self, name: &FileName) -> PathBuf {
         self.path.join(name.as_path())
+    }
+
+    /// A name in it, for calls to the world.
+    pub(super) fn at<'a>(&'a self, name: &'a FileName) -> At<'a> {
+        At::new(&self.fd, name.as_path())
     }
 
     /// The folder's descriptor, for calls that this module does not have.
@@ -140,8 +147,7 @@ impl Dir {
     /// It is not there, is no folder, or may not be entered.
     pub fn child(&self, name: &FileName) -> Result<Self, FileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, name.as_path(), flags, Mode::empty())
-            .map_err(|e| FileError::new("open", self.path_of(name), e))?;
+        let fd = world::open(self.at(name), flags).map_err(|e| FileError::new("open", self.path_of(name), e))?.into();
         Ok(Self { fd, path: self.path_of(name) })
     }
 
@@ -171,7 +177,7 @@ impl Dir {
     /// # Errors
     /// What making can fail of.
     pub fn make_child(&self, name: &FileName) -> Result<bool, FileError> {
-        match rustix::fs::mkdirat(&self.fd, name.as_path(), FOLDER_MODE) {
+        match world::make_folder(self.at(name), FOLDER_MODE) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(e) => Err(FileError::new("make", self.path_of(name), e)),
@@ -183,7 +189,7 @@ impl Dir {
     /// # Errors
     /// The disk fails; what was done may be lost.
     pub fn sync(&self) -> Result<(), FileError> {
-        rustix::fs::fsync(&self.fd).map_err(|e| FileError::new("sync", &self.path, e))
+        world::sync(&self.fd).map_err(|e| FileError::new("sync", &self.path, e))
     }
 
     /// What the kernel says of `name`, no link followed; `None` if there is nothing.
@@ -212,14 +218,14 @@ impl Dir {
     /// It is not a regular file, or may not be read.
     pub fn open_file(&self, name: &FileName) -> Result<Option<File>, FileError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(&self.fd, name.as_path(), flags, Mode::empty()) {
-            Ok(fd) => fd,
+        let file = match world::open(self.at(name), flags) {
+            Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(FileError::new("open", self.path_of(name), e)),
         };
-        let stat = rustix::fs::fstat(&fd).map_err(|e| FileError::new("look at", self.path_of(name), e))?;
+        let stat = rustix::fs::fstat(&file).map_err(|e| FileError::new("look at", self.path_of(name), e))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-            Ok(Some(File::from(fd)))
+            Ok(Some(file))
         } else {
             Err(FileError::new("read (it is not a regular file)", self.path_of(name), Errno::INVAL))
         }
@@ -242,11 +248,8 @@ impl Dir {
     /// # Errors
     /// Making, writing or syncing; a file that was begun is taken away again.
     pub fn write_new(&self, name: &FileName, bytes: &[u8]) -> Result<(), FileError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, name.as_path(), flags, FILE_MODE)
-            .map_err(|e| FileError::new("make", self.path_of(name), e))?;
-        let mut file = File::from(fd);
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let file = world::make(self.at(name), FILE_MODE).map_err(|e| FileError::new("make", self.path_of(name), e))?;
+        let written = world::write(&file, bytes).and_then(|()| Ok(world::sync(&file)?));
         written.map_err(|e| {
             let error = FileError::new("write", self.path_of(name), e);
             self.clear_away(name);
@@ -261,7 +264,7 @@ impl Dir {
     pub fn replace(&self, name: &FileName, beside: &FileName, bytes: &[u8]) -> Result<(), FileError> {
         self.unlink(beside)?;
         self.write_new(beside, bytes)?;
-        rustix::fs::renameat(&self.fd, beside.as_path(), &self.fd, name.as_path())
+        world::rename_over(self.at(beside), self.at(name))
             .map_err(|e| FileError::new("rename", self.path_of(beside), e))?;
         self.sync()
     }
@@ -272,7 +275,7 @@ impl Dir {
     /// The disk fails.
     pub fn sync_file(&self, name: &FileName) -> Result<(), FileError> {
         match self.open_file(name)? {
-            Some(file) => file.sync_all().map_err(|e| FileError::new("sync", self.path_of(name), e)),
+            Some(file) => world::sync(&file).map_err(|e| FileError::new("sync", self.path_of(name), e)),
             None => Ok(()),
         }
     }
@@ -282,8 +285,7 @@ impl Dir {
     /// # Errors
     /// What a rename can fail of, but for what [`Renamed`] says.
     pub fn rename(&self, name: &FileName, to: &Dir, new: &FileName) -> Result<Renamed, FileError> {
-        let (from, onto) = (name.as_path(), new.as_path());
-        match rustix::fs::renameat_with(&self.fd, from, &to.fd, onto, RenameFlags::NOREPLACE) {
+        match world::rename(self.at(name), to.at(new)) {
             Ok(()) => Ok(Renamed::Moved),
             Err(Errno::EXIST) => self.taken_by_itself(name, to, new),
             Err(Errno::NOENT) if !self.holds(name)? => Ok(Renamed::Gone),
@@ -295,7 +297,7 @@ impl Dir {
     }
 
     fn link_and_unlink(&self, name: &FileName, to: &Dir, new: &FileName) -> Result<Renamed, FileError> {
-        match rustix::fs::linkat(&self.fd, name.as_path(), &to.fd, new.as_path(), AtFlags::empty()) {
+        match world::link(self.at(name), to.at(new)) {
             Ok(()) => {
                 self.unlink(name)?;
                 Ok(Renamed::Moved)
@@ -330,7 +332,7 @@ impl Dir {
     /// # Errors
     /// What unlinking can fail of.
     pub fn unlink(&self, name: &FileName) -> Result<bool, FileError> {
-        match rustix::fs::unlinkat(&self.fd, name.as_path(), AtFlags::empty()) {
+        match world::unlink(self.at(name)) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(e) => Err(FileError::new("remove", self.path_of(name), e)),
@@ -342,7 +344,7 @@ impl Dir {
     /// # Errors
     /// What removing can fail of.
     pub fn remove_child(&self, name: &FileName) -> Result<bool, FileError> {
-        match rustix::fs::unlinkat(&self.fd, name.as_path(), AtFlags::REMOVEDIR) {
+        match world::remove_folder(self.at(name)) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
             Err(e) => Err(FileError::new("remove", self.path_of(name), e)),

@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use tokio::sync::{mpsc, oneshot};
 
 use super::durable::{Dir, FileError, own_name};
 use crate::job::JobId;
+use crate::world;
 
 /// The file's name in `work/`.
 pub const INTENTS: &str = ".intents";
@@ -75,9 +76,9 @@ impl Intents {
         let path = work.path_of(&name);
         let failed = |doing, source| FileError { doing, path: path.clone(), source };
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(work.fd(), INTENTS, flags, Mode::empty()).map_err(|e| failed("open", e.into()))?;
+        let file = world::open(work.at(&name), flags).map_err(|e| failed("open", e.into()))?;
         let (lines, waiting) = mpsc::channel(WAITING_MAX);
-        let file = Appender { file: File::from(fd), bytes: text.len() as u64, torn: false, path: path.clone() };
+        let file = Appender { file, bytes: text.len() as u64, torn: false, path: path.clone() };
         std::thread::Builder::new()
             .name("intents".to_owned())
             .spawn(move || file.run(waiting))
@@ -140,10 +141,11 @@ impl Appender {
     /// starts on a line of its own.
     fn append(&mut self, text: &[u8]) -> io::Result<()> {
         if self.torn {
-            self.file.set_len(self.bytes)?;
+            world::set_length(&self.file, self.bytes)?;
         }
         self.torn = true;
-        self.file.write_all(text).and_then(|()| self.file.sync_data())?;
+        world::write(&self.file, text)?;
+        world::sync_content(&self.file)?;
         self.torn = false;
         self.bytes += text.len() as u64;
         Ok(())

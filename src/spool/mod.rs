@@ -23,6 +23,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::job::{FileName, Folder, JobId};
+use crate::world;
 
 pub mod claim;
 pub mod durable;
@@ -257,7 +258,8 @@ fn lock(work: &Dir) -> Result<File, OpenError> {
 
 fn open_lock(work: &Dir, create: OFlags) -> Result<File, FileError> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | create;
-    rustix::fs::openat(work.fd(), LOCK, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(|e| FileError {
+    let name = own_name(LOCK);
+    world::make_as(work.at(&name), flags, Mode::RUSR | Mode::WUSR).map_err(|e| FileError {
         doing: "open",
         path: work.path().join(LOCK),
         source: e.into(),

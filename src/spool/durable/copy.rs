@@ -5,15 +5,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::super::scan::Identity;
 use super::{Dir, FILE_MODE, FileError, Renamed, hidden};
 use crate::job::FileName;
+use crate::world;
 
 /// How often a file that changes while it is copied is copied anew before it is left for later.
 const COPIES_MAX: usize = 8;
@@ -44,13 +45,11 @@ impl Dir {
                 }
             } else {
                 to.unlink(&beside)?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = rustix::fs::openat(&to.fd, beside.as_path(), flags, FILE_MODE)
+                let target = world::make(to.at(&beside), FILE_MODE)
                     .map_err(|e| FileError::new("make", to.path_of(&beside), e))?;
-                let mut target = File::from(fd);
-                let copied = copy(&mut source, &mut target)
+                let copied = copy(&mut source, &target)
                     .and_then(|()| keep_times(&target, &stat))
-                    .and_then(|()| target.sync_all());
+                    .and_then(|()| Ok(world::sync(&target)?));
                 if let Err(e) = copied {
                     let error = FileError::new("copy to", to.path_of(&beside), e);
                     to.clear_away(&beside);
@@ -96,12 +95,12 @@ impl Dir {
     }
 }
 
-fn copy(source: &mut File, target: &mut File) -> io::Result<()> {
+fn copy(source: &mut File, target: &File) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES];
     loop {
         match source.read(&mut buffer)? {
             0 => return Ok(()),
-            n => target.write_all(&buffer[..n])?,
+            n => world::write(target, &buffer[..n])?,
         }
     }
 }
@@ -113,7 +112,7 @@ fn keep_times(target: &File, source: &Stat) -> io::Result<()> {
         last_access: time(source.st_atime as _, source.st_atime_nsec as _),
         last_modification: time(source.st_mtime as _, source.st_mtime_nsec as _),
     };
-    Ok(rustix::fs::futimens(target, &times)?)
+    Ok(world::set_times(target, &times)?)
 }
 
 fn same_bytes(a: &mut File, b: &mut File) -> io::Result<bool> {

@@ -23,6 +23,9 @@ use super::{LOOK_EVERY, PATIENCE};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_jimengd");
 
+/// A trust store with one root that has signed nothing: reading all of the system's takes longer than most programs here run.
+pub const TRUST: (&str, &str) = ("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nobody.pem"));
+
 /// A daemon in this process. Dropped, it is told to stop and not awaited.
 pub struct Running {
     stop: CancellationToken,
@@ -97,6 +100,7 @@ impl Binary {
         let child = command
             .args(arguments)
             .env_clear()
+            .envs([TRUST])
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -215,6 +215,14 @@ log: {{format: json, level: debug}}
         Binary::start(self.command(), arguments, environment, &log)
     }
 
+    /// Starts `jimengd run --config …` with more arguments and a plan of its fail points: see `src/world/failpoint.rs`.
+    pub fn spawn_failing(&self, plan: &str, more: &[&str]) -> Binary {
+        let config = self.config_file();
+        let mut arguments = vec!["run", "--config", config.to_str().expect("a plain path")];
+        arguments.extend(more);
+        self.program_in(&arguments, &[("FAILPOINTS", plan)])
+    }
+
     /// Starts the program with a proxy for all that it asks for: the vendor's own address, whatever host is meant.
     pub fn spawn_behind_proxy(&self) -> Binary {
         let config = self.config_file();
@@ -225,7 +233,13 @@ log: {{format: json, level: debug}}
     /// Runs the program to its end: `jimengd SUBCOMMAND --config …` and more arguments.
     pub fn output(&self, subcommand: &str, more: &[&str]) -> Output {
         let mut command = self.command();
-        command.args([subcommand, "--config"]).arg(self.config_file()).args(more).env_clear().stdin(Stdio::null());
+        command
+            .args([subcommand, "--config"])
+            .arg(self.config_file())
+            .args(more)
+            .env_clear()
+            .envs([daemons::TRUST])
+            .stdin(Stdio::null());
         command.output().expect("the program starts")
     }
 

@@ -1,0 +1,408 @@
+//! Fail points: where the project's own tests stop the program dead, or let an effect fail.
+//!
+//! Without the feature `failpoints` everything here is empty and costs nothing. With it, the environment variable
+//! `FAILPOINTS` may hold a plan, `key=value` joined by `;`:
+//!
+//! | key | says |
+//! | --- | --- |
+//! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` before it is passed |
+//! | `looks` | `1`: what only looks is numbered, too |
+//! | `at` | the number of the point where something happens |
+//! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on` |
+//! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed |
+//! | `until` | the error is for good, for this effect at this place, until this file is there |
+//!
+//! A place is a folder, or all folders of jobs below it. A read-only mount (EROFS) and a full disk (ENOSPC, EDQUOT) refuse every
+//! effect at their place that they would refuse in reality.
+
+#[cfg(feature = "failpoints")]
+pub use on::{before, path, path_of};
+#[cfg(feature = "failpoints")]
+pub(super) use on::{pass, torn};
+
+#[cfg(not(feature = "failpoints"))]
+pub use off::{before, path, path_of};
+#[cfg(not(feature = "failpoints"))]
+pub(super) use off::{pass, torn};
+
+/// What is done to the world.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// A file or folder is opened to look at it. Changes nothing.
+    Open,
+    /// A file is made.
+    Make,
+    /// A folder is made.
+    MakeFolder,
+    /// Bytes are written.
+    Write,
+    /// A file's length is set.
+    Cut,
+    /// A file's times are set.
+    Times,
+    /// A file or folder is synced.
+    Sync,
+    /// A file gets another name.
+    Rename,
+    /// A file gets a second name.
+    Link,
+    /// A name is taken away.
+    Unlink,
+    /// A folder is taken away.
+    RemoveFolder,
+    /// The ledger commits.
+    Commit,
+    /// A request is about to leave.
+    Request,
+    /// An answer, or the lack of one, is about to be taken in.
+    Answer,
+}
+
+impl Effect {
+    /// The word for logs and plans.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Make => "make",
+            Self::MakeFolder => "make-folder",
+            Self::Write => "write",
+            Self::Cut => "cut",
+            Self::Times => "times",
+            Self::Sync => "sync",
+            Self::Rename => "rename",
+            Self::Link => "link",
+            Self::Unlink => "unlink",
+            Self::RemoveFolder => "remove-folder",
+            Self::Commit => "commit",
+            Self::Request => "request",
+            Self::Answer => "answer",
+        }
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+mod off {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsFd;
+    use std::path::PathBuf;
+
+    use rustix::io::Errno;
+
+    use super::super::At;
+    use super::Effect;
+
+    #[inline(always)]
+    pub(in super::super) fn pass<T>(_: Effect, _: impl FnOnce() -> PathBuf, act: impl FnOnce() -> T) -> T {
+        act()
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn torn(
+        _: impl FnOnce() -> PathBuf,
+        bytes: &[u8],
+        act: impl FnOnce(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        act(bytes)
+    }
+
+    /// Passes the point of an effect that the caller is about to have: nothing.
+    ///
+    /// # Errors
+    /// Never.
+    #[inline(always)]
+    pub fn before(_: Effect, _: impl FnOnce() -> PathBuf) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Never called.
+    #[inline(always)]
+    pub fn path(_: At<'_>) -> PathBuf {
+        PathBuf::new()
+    }
+
+    /// Never called.
+    #[inline(always)]
+    pub fn path_of(_: &(impl AsFd + ?Sized)) -> PathBuf {
+        let _: Option<File> = None;
+        PathBuf::new()
+    }
+}
+
+#[cfg(feature = "failpoints")]
+mod on {
+    use std::fs::File;
+    use std::io::{self, Write};
+    use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    use rustix::io::Errno;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::super::At;
+    use super::Effect;
+
+    /// The variable that holds the plan.
+    const VARIABLE: &str = "FAILPOINTS";
+
+    static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+
+    /// What is to happen where.
+    #[derive(Debug)]
+    struct Plan {
+        log: Option<File>,
+        looks: bool,
+        place: Trigger,
+        deed: Option<Deed>,
+        until: Option<PathBuf>,
+        passed: AtomicU64,
+        matched: AtomicU64,
+        done: AtomicBool,
+        /// Effect and place that fail for good.
+        lasting: Mutex<Option<(Effect, PathBuf)>>,
+    }
+
+    #[derive(Debug)]
+    enum Trigger {
+        Never,
+        At(u64),
+        On { text: String, nth: u64 },
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Deed {
+        Kill,
+        Stop,
+        Fail(Errno),
+        /// The effect is had, and said to have failed.
+        Lie(Errno),
+    }
+
+    /// How the point is passed.
+    enum Passed {
+        Free,
+        Killed,
+        Failed(Errno),
+        Lied(Errno),
+    }
+
+    pub(in super::super) fn pass<T, E: From<Errno>>(
+        effect: Effect,
+        path: impl FnOnce() -> PathBuf,
+        act: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        match arrive(effect, path) {
+            Passed::Free => act(),
+            Passed::Killed => die(),
+            Passed::Failed(errno) => Err(errno.into()),
+            Passed::Lied(errno) => act().and_then(|_| Err(errno.into())),
+        }
+    }
+
+    pub(in super::super) fn torn(
+        path: impl FnOnce() -> PathBuf,
+        bytes: &[u8],
+        mut act: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let half = &bytes[..bytes.len() / 2];
+        match arrive(Effect::Write, path) {
+            Passed::Free => act(bytes),
+            Passed::Killed => {
+                act(half)?;
+                die()
+            }
+            Passed::Failed(errno) => act(half).and(Err(errno.into())),
+            Passed::Lied(errno) => act(bytes).and(Err(errno.into())),
+        }
+    }
+
+    /// Passes the point of an effect that the caller is about to have.
+    ///
+    /// # Errors
+    /// The plan says that the effect fails: the caller must not have it.
+    pub fn before(effect: Effect, path: impl FnOnce() -> PathBuf) -> Result<(), Errno> {
+        pass(effect, path, || Ok(()))
+    }
+
+    /// Where a name in an open folder is.
+    pub fn path(at: At<'_>) -> PathBuf {
+        if at.name.is_absolute() { at.name.to_owned() } else { path_of_fd(at.dir).join(at.name) }
+    }
+
+    /// Where an open file or folder is.
+    pub fn path_of(file: &impl AsFd) -> PathBuf {
+        path_of_fd(file.as_fd())
+    }
+
+    fn path_of_fd(fd: BorrowedFd<'_>) -> PathBuf {
+        std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default()
+    }
+
+    fn arrive(effect: Effect, path: impl FnOnce() -> PathBuf) -> Passed {
+        match PLAN.get_or_init(Plan::read) {
+            None => Passed::Free,
+            Some(plan) if effect == Effect::Open && !plan.looks => Passed::Free,
+            Some(plan) => plan.arrive(effect, &path()),
+        }
+    }
+
+    fn die() -> ! {
+        kill_process(getpid(), Signal::KILL).ok();
+        loop {
+            std::thread::park();
+        }
+    }
+
+    impl Plan {
+        /// The plan in the environment. One that cannot be read must not pass for one that was carried out.
+        fn read() -> Option<Self> {
+            let text = std::env::var(VARIABLE).ok()?;
+            match Self::parse(&text) {
+                Ok(plan) => Some(plan),
+                Err(why) => panic!("{VARIABLE}={text}: {why}"),
+            }
+        }
+
+        fn parse(text: &str) -> Result<Self, String> {
+            let (mut log, mut looks, mut deed, mut until) = (None, false, None, None);
+            let (mut at, mut on, mut nth) = (None, None, 1);
+            let number = |value: &str| value.parse::<u64>().map_err(|error| format!("{value}: {error}"));
+            for part in text.split(';').filter(|part| !part.is_empty()) {
+                let (key, value) = part.split_once('=').ok_or_else(|| format!("{part} is no key=value"))?;
+                match key {
+                    "log" => {
+                        let file = File::options().append(true).create(true).open(value);
+                        log = Some(file.map_err(|error| format!("{value}: {error}"))?);
+                    }
+                    "looks" => looks = value == "1",
+                    "at" => at = Some(number(value)?),
+                    "on" => on = Some(value.to_owned()),
+                    "nth" => nth = number(value)?,
+                    "do" => deed = Some(Deed::parse(value).ok_or_else(|| format!("nothing is called {value}"))?),
+                    "until" => until = Some(PathBuf::from(value)),
+                    _ => return Err(format!("no key is called {key}")),
+                }
+            }
+            let place = match (at, on) {
+                (Some(at), None) => Trigger::At(at),
+                (None, Some(text)) => Trigger::On { text, nth },
+                (None, None) => Trigger::Never,
+                (Some(_), Some(_)) => return Err("either at or on".to_owned()),
+            };
+            Ok(Self {
+                log,
+                looks,
+                place,
+                deed,
+                until,
+                passed: AtomicU64::new(0),
+                matched: AtomicU64::new(0),
+                done: AtomicBool::new(false),
+                lasting: Mutex::new(None),
+            })
+        }
+
+        fn arrive(&self, effect: Effect, path: &Path) -> Passed {
+            let number = self.passed.fetch_add(1, Ordering::SeqCst) + 1;
+            let point = format!("{} {}", effect.label(), path.display());
+            if let Some(mut log) = self.log.as_ref() {
+                // The test that reads it sees that it is missing.
+                drop(log.write_all(format!("{number} {point}\n").as_bytes()));
+            }
+            let is_here = match &self.place {
+                Trigger::Never => false,
+                Trigger::At(at) => *at == number,
+                Trigger::On { text, nth } => {
+                    point.contains(text) && self.matched.fetch_add(1, Ordering::SeqCst) + 1 == *nth
+                }
+            };
+            if is_here && !self.done.swap(true, Ordering::SeqCst) {
+                return self.happen(effect, path);
+            }
+            self.still_failing(effect, path).map_or(Passed::Free, Passed::Failed)
+        }
+
+        fn happen(&self, effect: Effect, path: &Path) -> Passed {
+            match self.deed {
+                None => Passed::Free,
+                Some(Deed::Kill) => Passed::Killed,
+                Some(Deed::Stop) => {
+                    kill_process(getpid(), Signal::STOP).ok();
+                    Passed::Free
+                }
+                Some(Deed::Fail(errno)) => {
+                    if self.until.is_some() {
+                        *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = Some((effect, place(path)));
+                    }
+                    Passed::Failed(errno)
+                }
+                Some(Deed::Lie(errno)) => Passed::Lied(errno),
+            }
+        }
+
+        fn still_failing(&self, effect: Effect, path: &Path) -> Option<Errno> {
+            let (Some(Deed::Fail(errno)), Some(until)) = (self.deed, &self.until) else { return None };
+            let lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+            let (failing, failing_place) = lasting.as_ref()?;
+            let fails = *failing_place == place(path) && (effect == *failing || is_refused(effect, errno));
+            (fails && !until.exists()).then_some(errno)
+        }
+    }
+
+    impl Deed {
+        fn parse(text: &str) -> Option<Self> {
+            let errno = |name: &str| {
+                Some(match name {
+                    "EACCES" => Errno::ACCESS,
+                    "EBUSY" => Errno::BUSY,
+                    "EDQUOT" => Errno::DQUOT,
+                    "EINVAL" => Errno::INVAL,
+                    "EIO" => Errno::IO,
+                    "EMFILE" => Errno::MFILE,
+                    "ENAMETOOLONG" => Errno::NAMETOOLONG,
+                    "ENFILE" => Errno::NFILE,
+                    "ENOENT" => Errno::NOENT,
+                    "ENOSPC" => Errno::NOSPC,
+                    "EPERM" => Errno::PERM,
+                    "EROFS" => Errno::ROFS,
+                    "ESTALE" => Errno::STALE,
+                    "EXDEV" => Errno::XDEV,
+                    _ => return None,
+                })
+            };
+            match text {
+                "kill" => Some(Self::Kill),
+                "stop" => Some(Self::Stop),
+                _ => match text.strip_suffix('!') {
+                    Some(name) => errno(name).map(Self::Lie),
+                    None => errno(text).map(Self::Fail),
+                },
+            }
+        }
+    }
+
+    /// The folder of a path, and for what lies in a job's own folder the one around that: a job that is tried again under another
+    /// identifier meets the same fault.
+    fn place(path: &Path) -> PathBuf {
+        let folder = path.parent().unwrap_or(path);
+        let is_job = |part: &std::ffi::OsStr| part.len() == 36 && part.to_string_lossy().matches('-').count() == 4;
+        let job = |path: &Path| path.file_name().is_some_and(is_job);
+        if job(folder) { folder.parent().unwrap_or(folder).to_owned() } else { folder.to_owned() }
+    }
+
+    /// Whether what gives this error refuses that effect, too, at the same place.
+    fn is_refused(effect: Effect, errno: Errno) -> bool {
+        let changes = match effect {
+            Effect::Make | Effect::MakeFolder | Effect::Write | Effect::Link => Some(true),
+            Effect::Cut | Effect::Times | Effect::Rename | Effect::Unlink | Effect::RemoveFolder => Some(false),
+            Effect::Open | Effect::Sync | Effect::Commit | Effect::Request | Effect::Answer => None,
+        };
+        match errno {
+            Errno::ROFS => changes.is_some(),
+            Errno::NOSPC | Errno::DQUOT => changes == Some(true),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Every effect on the world outside, numbered.
+//!
+//! Each call here that makes, writes, syncs, renames, links or removes something does just that, and passes a fail point first. So
+//! do the ledger's commits and the requests, which lie with their own libraries: they call [`failpoint::before`]. In a build
+//! without the feature `failpoints` a point is nothing at all. With it, the project's own tests stop the program dead at the n-th
+//! effect, or let it fail, for n = 1, 2, 3 … until a run has no n-th effect any more.
+//!
+//! What only looks (opens, lists, reads) passes a point, too, but is numbered only where a plan asks for that: stopping between two
+//! looks shows nothing that stopping at the next effect does not.
+//!
+//! No other room of this program changes files by other means; a test checks it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timestamps};
+use rustix::io::Errno;
+
+pub mod failpoint;
+
+use failpoint::{Effect, pass};
+
+/// A name in an open folder.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// The folder.
+    pub dir: BorrowedFd<'a>,
+    /// The name, one component.
+    pub name: &'a Path,
+}
+
+impl<'a> At<'a> {
+    /// The name in the folder.
+    pub fn new(dir: &'a impl AsFd, name: &'a Path) -> Self {
+        Self { dir: dir.as_fd(), name }
+    }
+}
+
+/// Opens a file or folder to look at it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn open(at: At<'_>, flags: OFlags) -> Result<File, Errno> {
+    pass(Effect::Open, || failpoint::path(at), || rustix::fs::openat(at.dir, at.name, flags, Mode::empty()))
+        .map(File::from)
+}
+
+/// Makes a file that must not be there, for writing.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make(at: At<'_>, mode: Mode) -> Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    make_as(at, flags, mode)
+}
+
+/// Makes a file, or opens it where `flags` let it be there already.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_as(at: At<'_>, flags: OFlags, mode: Mode) -> Result<File, Errno> {
+    pass(Effect::Make, || failpoint::path(at), || rustix::fs::openat(at.dir, at.name, flags, mode)).map(File::from)
+}
+
+/// Makes a folder.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_folder(at: At<'_>, mode: Mode) -> Result<(), Errno> {
+    pass(Effect::MakeFolder, || failpoint::path(at), || rustix::fs::mkdirat(at.dir, at.name, mode))
+}
+
+/// Writes all of `bytes` where the file stands.
+///
+/// # Errors
+/// What the kernel says; some of the bytes may have been written.
+pub fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    failpoint::torn(|| failpoint::path_of(file), bytes, |bytes| file.write_all(bytes))
+}
+
+/// Cuts the file, or lengthens it by zeros.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_length(file: &File, bytes: u64) -> io::Result<()> {
+    pass(Effect::Cut, || failpoint::path_of(file), || file.set_len(bytes))
+}
+
+/// Gives the file these times.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_times(file: &File, times: &Timestamps) -> Result<(), Errno> {
+    pass(Effect::Times, || failpoint::path_of(file), || rustix::fs::futimens(file, times))
+}
+
+/// Makes a file's content, or the names in a folder, durable.
+///
+/// # Errors
+/// What the kernel says; what was written may be lost.
+pub fn sync(file: &impl AsFd) -> Result<(), Errno> {
+    pass(Effect::Sync, || failpoint::path_of(file), || rustix::fs::fsync(file))
+}
+
+/// Makes a file's content and length durable, not its times.
+///
+/// # Errors
+/// What the kernel says; what was written may be lost.
+pub fn sync_content(file: &impl AsFd) -> Result<(), Errno> {
+    pass(Effect::Sync, || failpoint::path_of(file), || rustix::fs::fdatasync(file))
+}
+
+/// Gives a file another name, unless that is taken.
+///
+/// # Errors
+/// What the kernel says.
+pub fn rename(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    let act = || rustix::fs::renameat_with(from.dir, from.name, to.dir, to.name, RenameFlags::NOREPLACE);
+    pass(Effect::Rename, || failpoint::path(to), act)
+}
+
+/// Gives a file another name, whatever has that name.
+///
+/// # Errors
+/// What the kernel says.
+pub fn rename_over(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    pass(Effect::Rename, || failpoint::path(to), || rustix::fs::renameat(from.dir, from.name, to.dir, to.name))
+}
+
+/// Gives a file a second name, unless that is taken.
+///
+/// # Errors
+/// What the kernel says.
+pub fn link(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    let act = || rustix::fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty());
+    pass(Effect::Link, || failpoint::path(to), act)
+}
+
+/// Takes a file's name away.
+///
+/// # Errors
+/// What the kernel says.
+pub fn unlink(at: At<'_>) -> Result<(), Errno> {
+    pass(Effect::Unlink, || failpoint::path(at), || rustix::fs::unlinkat(at.dir, at.name, AtFlags::empty()))
+}
+
+/// Takes an empty folder away.
+///
+/// # Errors
+/// What the kernel says.
+pub fn remove_folder(at: At<'_>) -> Result<(), Errno> {
+    pass(Effect::RemoveFolder, || failpoint::path(at), || rustix::fs::unlinkat(at.dir, at.name, AtFlags::REMOVEDIR))
+}
