@@ -91,7 +91,7 @@ impl Spool {
         let outbox = self.outbox_dir(&job.pair)?;
         let archive = match self.settings.delete_on_success {
             true => None,
-            false => Dir::open(&self.settings.archive).and_then(|archive| archive.make(&job.pair.folder)).ok(),
+            false => Dir::open(&self.settings.archive).and_then(|archive| archive.descend(&job.pair.folder)).ok(),
         };
         first_free(job, least, |names| {
             let mut free = !outbox.holds(&names.video)? && !outbox.holds(&names.receipt)?;
@@ -104,12 +104,17 @@ impl Spool {
         })
     }
 
-    /// The first number from `least` on under which all names of a rejection are free. Blocks.
+    /// The first number from `least` on under which all names of a rejection are free. Only looks, and makes nothing: an answer
+    /// that money depends on waits for this to be recorded. Blocks.
     ///
     /// # Errors
     /// The folder cannot be looked at.
     pub fn number_for_rejection(&self, job: &Job, least: u32) -> Result<u32, FileError> {
-        let error = self.error_dir(&job.pair)?;
+        let error = match Dir::open(&self.settings.error)?.descend(&job.pair.folder) {
+            Ok(error) => error,
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(least),
+            Err(error) => return Err(error),
+        };
         // The report of the job that this one tries again is about to be taken away: what fails again keeps its names.
         let is_free = |report: &FileName| match job.earlier {
             Some(earlier) if error.holds(report)? => is_ours(&error, report, earlier),

@@ -5,7 +5,7 @@
 //!
 //! | key | says |
 //! | --- | --- |
-//! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` before it is passed |
+//! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` before it is passed, and `<number>! …` when it was refused |
 //! | `looks` | `1`: what only looks is numbered, too |
 //! | `at` | the number of the point where something happens |
 //! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on` |
@@ -307,10 +307,7 @@ mod on {
         fn arrive(&self, effect: Effect, path: &Path) -> Passed {
             let number = self.passed.fetch_add(1, Ordering::SeqCst) + 1;
             let point = format!("{} {}", effect.label(), path.display());
-            if let Some(mut log) = self.log.as_ref() {
-                // The test that reads it sees that it is missing.
-                drop(log.write_all(format!("{number} {point}\n").as_bytes()));
-            }
+            self.log(&format!("{number} {point}"));
             let is_here = match &self.place {
                 Trigger::Never => false,
                 Trigger::At(at) => *at == number,
@@ -318,10 +315,22 @@ mod on {
                     point.contains(text) && self.matched.fetch_add(1, Ordering::SeqCst) + 1 == *nth
                 }
             };
-            if is_here && !self.done.swap(true, Ordering::SeqCst) {
-                return self.happen(effect, path);
+            let passed = if is_here && !self.done.swap(true, Ordering::SeqCst) {
+                self.happen(effect, path)
+            } else {
+                self.still_failing(effect, path).map_or(Passed::Free, Passed::Failed)
+            };
+            if let Passed::Failed(errno) = passed {
+                self.log(&format!("{number}! {point} refused: {errno}"));
             }
-            self.still_failing(effect, path).map_or(Passed::Free, Passed::Failed)
+            passed
+        }
+
+        fn log(&self, line: &str) {
+            if let Some(mut log) = self.log.as_ref() {
+                // The test that reads it sees that it is missing.
+                drop(log.write_all(format!("{line}\n").as_bytes()));
+            }
         }
 
         fn happen(&self, effect: Effect, path: &Path) -> Passed {

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod commands;
+mod crash_loops;
 mod crash_recovery;
 mod delivery;
 mod house;

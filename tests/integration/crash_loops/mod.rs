@@ -1,0 +1,308 @@
+//! Killed at each effect, and each effect failing: loops that move the fault to the next place until no place is left.
+//!
+//! The program numbers its effects on the world (`src/world`). A loop plays a [`Scenario`] for `i = 1, 2, 3 …`, each time in a
+//! world of its own, does something to effect `i`, lets the program finish, and checks all promises; it ends with the first run
+//! that has no effect `i` any more.
+//!
+//! - `each_crash`: the program is stopped dead at effect `i`, in the middle of a write or before anything else.
+//! - `each_error`: effect `i` fails, with each error that it can have, once and then for good until the operator has mended it;
+//!   and it is had, but said to have failed.
+//! - `each_crash_of_a_recovery`: stopped dead at `i`, the next run is stopped at its first effect, the one after that at its second,
+//!   and so on until one gets through.
+//!
+//! Scenarios that are not played whole are played at points that a seed chooses; `CRASH_LOOPS=whole` plays all of them whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::task::JoinSet;
+
+use self::checks::{Points, Tally, Window, assert_ended};
+use self::scenario::{KILLED, Scenario};
+use crate::rig::Rig;
+
+mod checks;
+mod scenario;
+
+/// Worlds at once: they mostly wait.
+const AT_ONCE: usize = 8;
+
+/// Decides which points are played where not all are.
+const SEED: u64 = 20_261_127;
+
+/// So many points of a scenario that is not played whole.
+const SAMPLE: usize = 4;
+
+/// Far above any number of effects here: a loop that gets there does not end.
+const POINTS_MAX: usize = 2_000;
+
+/// Faults that are told at most, of all that were found.
+const TOLD_MAX: usize = 4;
+
+/// Asked for by `CRASH_LOOPS=whole`.
+fn is_whole() -> bool {
+    std::env::var("CRASH_LOOPS").is_ok_and(|value| value == "whole")
+}
+
+/// One thing that is done to one run.
+#[derive(Clone, Debug)]
+struct Fault {
+    at: usize,
+    deed: String,
+    lasting: bool,
+}
+
+/// What a played fault came to: what was counted, and whether the run had such a point at all.
+type Played = (Tally, bool);
+
+/// Plays faults, so many at once; what they came to is in the tally, what broke a promise in `broken`.
+async fn play_all<F>(
+    scenario: Scenario,
+    faults: Vec<Fault>,
+    broken: &mut Vec<String>,
+    play: impl Fn(Fault) -> F,
+) -> Tally
+where
+    F: Future<Output = Played> + Send + 'static,
+{
+    let mut waiting = faults.into_iter();
+    let mut running = JoinSet::new();
+    let mut faults_of = BTreeMap::new();
+    let mut tally = Tally::default();
+    loop {
+        while running.len() < AT_ONCE
+            && let Some(fault) = waiting.next()
+        {
+            let handle = running.spawn(play(fault.clone()));
+            faults_of.insert(handle.id(), fault);
+        }
+        match running.join_next_with_id().await {
+            None => return tally,
+            Some(Ok((_, (played, _)))) => tally = tally.and(played),
+            Some(Err(error)) => {
+                broken.push(format!("{scenario:?}, {:?}: {}", faults_of[&error.id()], said(error)));
+            }
+        }
+    }
+}
+
+/// Tells the first of what broke a promise.
+fn assert_unbroken(broken: &[String]) {
+    let first = &broken[..broken.len().min(TOLD_MAX)];
+    assert!(broken.is_empty(), "{} broken\n{}", broken.len(), first.join("\n\n"));
+}
+
+fn said(error: tokio::task::JoinError) -> String {
+    let panic = error.into_panic();
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+/// Tells what a loop came to, past libtest's capture.
+fn tell(of: &str, scenario: Scenario, tally: Tally) {
+    let Tally { points, runs, never_sent, answered } = tally;
+    writeln!(
+        std::io::stderr(),
+        "crash loops, {of}, {scenario:?}: {points} points, {runs} runs; in doubt {never_sent} never sent, {answered} between answer and record"
+    )
+    .expect("standard error is open");
+}
+
+/// The plan of fail points as the program reads it.
+fn plan(rig: &Rig, run: usize, more: &str) -> String {
+    format!("log={};{more}", points_file(rig, run).display())
+}
+
+fn points_file(rig: &Rig, run: usize) -> std::path::PathBuf {
+    rig.folder().join(format!("points-{run}"))
+}
+
+fn points(rig: &Rig, run: usize) -> Points {
+    Points::read(&fs::read_to_string(points_file(rig, run)).unwrap_or_default())
+}
+
+/// Lets what is left finish, and checks everything.
+async fn finish(rig: &Rig, scenario: Scenario, windows: &[Window]) -> Tally {
+    let mut daemon = rig.spawn(&["--once"]);
+    let code = daemon.code().await;
+    assert!([0, 65].contains(&code), "{code}: {}\n{}", daemon.said(), rig.scene());
+    Tally { runs: 1, ..assert_ended(rig, scenario, windows) }
+}
+
+/// The points of a run to which nothing is done.
+async fn untouched(scenario: Scenario) -> Points {
+    let staged = scenario.prepare().await;
+    let rig = &staged.rig;
+    let code = scenario.play(rig, &plan(rig, 0, "")).await;
+    assert!([0, 65].contains(&code), "{scenario:?} ends with {code}\n{}", rig.scene());
+    finish(rig, scenario, &[]).await;
+    points(rig, 0)
+}
+
+/// A run that is stopped dead at a point, and those that come after it. `false`: it had no such point.
+async fn crash(scenario: Scenario, at: usize) -> Played {
+    let staged = scenario.prepare().await;
+    let rig = &staged.rig;
+    let code = scenario.play(rig, &plan(rig, 0, &format!("at={at};do=kill"))).await;
+    let windows: Vec<Window> = (code == KILLED).then(|| points(rig, 0).window()).flatten().into_iter().collect();
+    rig.assert_everywhere_once();
+    let tally = finish(rig, scenario, &windows).await;
+    (Tally { points: usize::from(code == KILLED), runs: 2, ..tally }, code == KILLED)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_crash() {
+    let mut broken = Vec::new();
+    for scenario in Scenario::ALL {
+        let (next, last) = (Arc::new(AtomicUsize::new(1)), Arc::new(Mutex::new(0)));
+        let workers = (0..AT_ONCE).map(|at| Fault { at, deed: "kill".to_owned(), lasting: false }).collect();
+        let tally = play_all(scenario, workers, &mut broken, |_| {
+            let (next, last) = (next.clone(), last.clone());
+            async move {
+                let mut tally = Tally::default();
+                loop {
+                    let at = next.fetch_add(1, Ordering::SeqCst);
+                    assert!(at < POINTS_MAX, "no end of points");
+                    let played = tokio::spawn(crash(scenario, at)).await;
+                    let (more, had) = played.unwrap_or_else(|error| panic!("stopped dead at {at}: {}", said(error)));
+                    tally = tally.and(more);
+                    if !had {
+                        return (tally, true);
+                    }
+                    let mut last = last.lock().unwrap();
+                    *last = at.max(*last);
+                }
+            }
+        })
+        .await;
+        tell("stopped dead", scenario, tally);
+        assert!(!broken.is_empty() || tally.points > 20, "{scenario:?} has hardly a point");
+    }
+    assert_unbroken(&broken);
+}
+
+/// A run that is stopped dead at a point, the next at its first point, the one after that at its second, until one gets through.
+async fn crash_of_recovery(scenario: Scenario, at: usize) -> Played {
+    let staged = scenario.prepare().await;
+    let rig = &staged.rig;
+    let code = scenario.play(rig, &plan(rig, 0, &format!("at={at};do=kill"))).await;
+    let mut tally = Tally { runs: 1, ..Tally::default() };
+    let mut windows: Vec<Window> = (code == KILLED).then(|| points(rig, 0).window()).flatten().into_iter().collect();
+    for run in 1..POINTS_MAX {
+        let code = rig.spawn_failing(&plan(rig, run, &format!("at={run};do=kill")), &["--once"]).code().await;
+        tally.runs += 1;
+        rig.assert_everywhere_once();
+        if code != KILLED {
+            assert!([0, 65].contains(&code), "recovery ends with {code}\n{}", rig.scene());
+            return (tally.and(finish(rig, scenario, &windows).await), true);
+        }
+        tally.points += 1;
+        windows.extend(points(rig, run).window());
+    }
+    panic!("no run gets through\n{}", rig.scene());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_crash_of_a_recovery() {
+    let mut broken = Vec::new();
+    for scenario in Scenario::ALL {
+        let count = untouched(scenario).await.count();
+        let at = chosen(scenario, count);
+        let faults = at.into_iter().map(|at| Fault { at, deed: "kill".to_owned(), lasting: false }).collect();
+        let play = |fault: Fault| crash_of_recovery(scenario, fault.at);
+        tell("recovery stopped dead", scenario, play_all(scenario, faults, &mut broken, play).await);
+    }
+    assert_unbroken(&broken);
+}
+
+/// All points of the scenarios that are played whole, some of the others.
+fn chosen(scenario: Scenario, count: usize) -> Vec<usize> {
+    let all: Vec<usize> = (1..=count).collect();
+    if is_whole() || matches!(scenario, Scenario::Delivery | Scenario::RejectedSubmit) {
+        return all;
+    }
+    let mut chance = fastrand::Rng::with_seed(SEED ^ scenario as u64);
+    chance.choose_multiple(all, SAMPLE)
+}
+
+/// The errors that an effect can have.
+fn errors(point: &str) -> &'static [&'static str] {
+    match point.split(' ').next().unwrap_or_default() {
+        "make" => &["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EMFILE", "ENAMETOOLONG"],
+        "make-folder" => &["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ENAMETOOLONG"],
+        "write" => &["ENOSPC", "EDQUOT", "EIO"],
+        "cut" | "times" => &["EIO", "EROFS"],
+        "sync" => &["ENOSPC", "EDQUOT", "EIO", "EROFS"],
+        "rename" => &["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ENAMETOOLONG", "EIO!"],
+        "link" => &["ENOSPC", "EIO", "EROFS", "EACCES", "EIO!"],
+        "unlink" | "remove-folder" => &["EIO", "EROFS", "EACCES", "EIO!"],
+        "open" => &["EMFILE", "EIO", "EACCES"],
+        "commit" => &["ENOSPC", "EIO"],
+        "request" | "answer" => &["EIO"],
+        other => panic!("nobody knows how {other} fails"),
+    }
+}
+
+/// A run in which an effect fails, and what comes after it.
+async fn fail(scenario: Scenario, fault: Fault, looks: bool) -> Played {
+    let staged = scenario.prepare().await;
+    let rig = &staged.rig;
+    let Fault { at, deed, lasting } = fault;
+    let looks = if looks { "looks=1;" } else { "" };
+    let (mended, more) = (rig.folder().join("mended"), format!("{looks}at={at};do={deed}"));
+    if lasting {
+        let plan = plan(rig, 0, &format!("{more};until={}", mended.display()));
+        let mut daemon = rig.spawn_failing(&plan, &[]);
+        let refusals = || fs::read_to_string(points_file(rig, 0)).unwrap_or_default().matches(" refused").count();
+        let all_ended = || rig.videos() + rig.reports() >= ended(scenario) && rig.jobs_in_work() == 0;
+        rig.until("it fails twice, or ends, or all is done", || refusals() > 1 || !daemon.runs() || all_ended()).await;
+        rig.assert_everywhere_once();
+        fs::write(&mended, "").unwrap();
+        rig.until("all is done, or it has ended", || !daemon.runs() || all_ended()).await;
+        if daemon.runs() {
+            daemon.terminate();
+        }
+        let code = daemon.code().await;
+        assert!([0, 74, 78].contains(&code), "{code}: {}", daemon.said());
+    } else {
+        let code = scenario.play(rig, &plan(rig, 0, &more)).await;
+        assert!([0, 65, 69, 74, 78].contains(&code), "{code}\n{}", rig.scene());
+    }
+    rig.assert_everywhere_once();
+    let points = points(rig, 0);
+    // A lost answer is a lost answer.
+    let windows: Vec<Window> =
+        (points.at(at) == Some("answer submit")).then_some(Window::Answered).into_iter().collect();
+    let tally = finish(rig, scenario, &windows).await;
+    (Tally { points: usize::from(points.count() >= at), runs: 2, ..tally }, true)
+}
+
+/// Videos and reports that there are in the end.
+fn ended(scenario: Scenario) -> usize {
+    let bystanders = scenario.bystanders().iter().filter(|file| file.ends_with(".mp4")).count();
+    scenario.expected().len() + bystanders
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_error() {
+    let mut broken = Vec::new();
+    for scenario in Scenario::ALL {
+        let points = untouched(scenario).await;
+        let mut faults = Vec::new();
+        for at in chosen(scenario, points.count()) {
+            for deed in errors(points.at(at).expect("it is one of them")) {
+                let fault = Fault { at, deed: (*deed).to_owned(), lasting: false };
+                faults.push(fault.clone());
+                if !deed.ends_with('!') {
+                    faults.push(Fault { lasting: true, ..fault });
+                }
+            }
+        }
+        let play = |fault: Fault| fail(scenario, fault, false);
+        tell("each error", scenario, play_all(scenario, faults, &mut broken, play).await);
+    }
+    assert_unbroken(&broken);
+}
