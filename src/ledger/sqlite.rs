@@ -70,7 +70,7 @@ impl Ledger {
         let (calls, waiting) = mpsc::channel(WAITING_MAX);
         std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || write_all(connection, waiting))
+            .spawn(move || keep_writing(connection, waiting))
             .map_err(OpenError::Thread)?;
         Ok((Self { calls }, memory))
     }
@@ -237,7 +237,7 @@ fn migrate(connection: &mut Connection, found: i64, path: &Path) -> Result<(), O
         transaction.execute_batch(step).map_err(unreadable)?;
     }
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(unreadable)?;
-    arrive_at_commit(&transaction).map_err(unreadable)?;
+    arrive_at_commit(&transaction, &[]).map_err(unreadable)?;
     transaction.commit().map_err(unreadable)
 }
 
@@ -274,7 +274,7 @@ fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>>
 }
 
 /// The writer's thread: takes what waits, commits it in one transaction, answers.
-fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Call>) {
+fn keep_writing(mut connection: Connection, mut waiting: mpsc::Receiver<Call>) {
     let mut batch = Vec::new();
     while waiting.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let verdicts = commit(&mut connection, &batch);
@@ -320,18 +320,35 @@ fn try_commit(connection: &mut Connection, batch: &[Call]) -> rusqlite::Result<V
             Err(error) => return Err(error),
         }
     }
-    arrive_at_commit(&transaction)?;
+    arrive_at_commit(&transaction, batch)?;
     transaction.commit()?;
     Ok(verdicts)
 }
 
-/// The fail point of a commit; nothing but in tests of this program.
-fn arrive_at_commit(connection: &Connection) -> rusqlite::Result<()> {
-    let path = || PathBuf::from(connection.path().unwrap_or_default());
+/// The fail point of a commit; nothing but in tests of this program. It is called after what is recorded of jobs.
+fn arrive_at_commit(connection: &Connection, batch: &[Call]) -> rusqlite::Result<()> {
+    let path = || {
+        let what: Vec<&str> = batch.iter().flat_map(|call| &call.changes).filter_map(recorded).collect();
+        PathBuf::from(connection.path().unwrap_or_default()).join(what.join(","))
+    };
     failpoint::before(failpoint::Effect::Commit, path).map_err(|errno| {
         let code = if errno == Errno::NOSPC { ffi::SQLITE_FULL } else { ffi::SQLITE_IOERR };
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(errno.to_string()))
     })
+}
+
+/// What a change records of a job, in a word.
+fn recorded(change: &Change) -> Option<&'static str> {
+    match change {
+        Change::Insert(job) | Change::Update(job) => Some(job.state.label()),
+        Change::Delete(_) => Some("released"),
+        Change::GiveBack { .. } => Some("give-back"),
+        Change::Unshared { .. }
+        | Change::Reserve { .. }
+        | Change::Took { .. }
+        | Change::Remember { .. }
+        | Change::Prune { .. } => None,
+    }
 }
 
 fn apply_all(connection: &Connection, changes: &[Change]) -> rusqlite::Result<Option<WriteError>> {

@@ -169,6 +169,7 @@ impl Spool {
             }
         }
         outbox.sync()?;
+        self.forget_report_at_last(job)?;
         self.archive(job, number)?;
         self.clear_work(job.id)?;
         Ok(Finished::Done)
@@ -180,6 +181,7 @@ impl Spool {
     /// A file operation failed; calling it again goes on where it stopped.
     pub fn reject(&self, job: &Job, failure: &Failure, rejection: &Rejection) -> Result<Finished, FileError> {
         let error = self.error_dir(&job.pair)?;
+        self.forget_report_at_last(job)?;
         let number = rejection.number;
         let names = job.names(number);
         let work = self.job_dir(job.id)?;
@@ -241,6 +243,28 @@ impl Spool {
         let dir = self.error_dir(pair)?;
         remove_if_ours(&dir, &earlier.report, earlier.job)?;
         dir.sync()
+    }
+
+    /// The same at the end of the job, where a crash or a failing disk has left the report: it would make a retry of the next pair of
+    /// that name. A folder that is not there, or refuses us, holds nothing up.
+    fn forget_report_at_last(&self, job: &Job) -> Result<(), FileError> {
+        let Some(earlier) = job.earlier else { return Ok(()) };
+        let forgotten = Dir::open(&self.settings.error).and_then(|dir| dir.descend(&job.pair.folder)).and_then(|dir| {
+            for report in dir.names()?.iter().filter(|name| is_report_of(name, &job.pair.stem)) {
+                if is_ours(&dir, report, earlier)? {
+                    dir.unlink(report)?;
+                    dir.sync()?;
+                }
+            }
+            Ok(())
+        });
+        match forgotten {
+            Err(error) if matches!(error.trouble(), Trouble::Vanished | Trouble::ReadOnly | Trouble::Forbidden) => {
+                tracing::warn!(job_id = %job.id, "the report of the earlier job is left: {error}: {}", error.source);
+                Ok(())
+            }
+            forgotten => forgotten,
+        }
     }
 
     fn error_dir(&self, pair: &PairName) -> Result<Dir, FileError> {

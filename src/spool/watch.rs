@@ -8,19 +8,21 @@
 //! never tells, an unmounted inbox, is found by the scan.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{File, FileTimes};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use std::os::unix::ffi::OsStrExt;
 use tokio::sync::Notify;
 
 use super::settle::Hint;
 use crate::job::{FileName, Folder};
+use crate::world::{self, At};
 
 /// The canary's name in `work/`.
 pub const CANARY: &str = ".jimengd-canary";
@@ -219,11 +221,7 @@ impl Watch {
 
     fn watch_canary(mut self) -> Result<Self, WatchError> {
         let failed = |why: String| WatchError::Other { path: self.canary.clone(), why };
-        File::options()
-            .create(true)
-            .append(true)
-            .open(&self.canary)
-            .map_err(|error| failed(format!("the canary file cannot be made: {error}")))?;
+        open_canary(&self.canary).map_err(|error| failed(format!("the canary file cannot be made: {error}")))?;
         match self._watcher.watch(&self.canary, RecursiveMode::NonRecursive) {
             Ok(()) => Ok(self),
             Err(error) => Err(WatchError::from_notify(&self.canary, &error)),
@@ -247,8 +245,14 @@ impl Watch {
 /// # Errors
 /// The file cannot be touched, which says nothing about the watch.
 pub fn touch(canary: &Path) -> io::Result<()> {
-    let file = File::options().create(true).append(true).open(canary)?;
-    file.set_times(FileTimes::new().set_modified(SystemTime::now()))
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    Ok(world::set_times(&open_canary(canary)?, &Timestamps { last_access: now, last_modification: now })?)
+}
+
+fn open_canary(canary: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    Ok(world::make_as(At::new(&CWD, canary), flags, mode)?)
 }
 
 /// The watcher's side: turns events into hints.

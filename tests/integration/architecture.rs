@@ -50,6 +50,43 @@ const IMPURE_WORDS: [&str; 21] = [
 /// Parts of the standard library that a pure room never names.
 const IMPURE_STD: [&str; 7] = ["*", "env", "fs", "io", "net", "process", "thread"];
 
+/// The rooms that change files by the room `world` alone, where each change has a number.
+const NUMBERED: [&str; 4] = ["spool", "api", "ledger", "daemon"];
+
+/// Methods that change files, and nothing else has.
+const CHANGING_METHODS: [&str; 7] =
+    ["create_new", "set_len", "set_modified", "set_times", "sync_all", "sync_data", "write_all"];
+
+/// Functions of `fs` that change files.
+const CHANGING_FUNCTIONS: [&str; 26] = [
+    "OpenOptions",
+    "chmodat",
+    "copy",
+    "copy_file_range",
+    "create",
+    "create_dir",
+    "create_dir_all",
+    "fallocate",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "futimens",
+    "hard_link",
+    "linkat",
+    "mkdirat",
+    "mknodat",
+    "options",
+    "remove_dir",
+    "remove_dir_all",
+    "remove_file",
+    "rename",
+    "renameat",
+    "renameat_with",
+    "unlinkat",
+    "utimensat",
+    "write",
+];
+
 /// What is wrong with `source` as the text of `file` (`src/job/plan.rs`), each as `file:line: what`.
 fn violations(file: &str, source: &str) -> Vec<String> {
     let tokens = without_tests(&tokens(source));
@@ -86,6 +123,20 @@ fn violations(file: &str, source: &str) -> Vec<String> {
             }
         }
     }
+    if NUMBERED.contains(&room) {
+        let methods = tokens.windows(2).filter(|pair| pair[0].text == "." && CHANGING_METHODS.contains(&pair[1].text));
+        let functions = named.iter().filter(|path| match path.segments[..] {
+            [.., "fs" | "File", function] => CHANGING_FUNCTIONS.contains(&function),
+            _ => false,
+        });
+        let methods = methods.map(|pair| (pair[1].line, pair[1].text));
+        let functions = functions.map(|path| (path.line, path.segments[path.segments.len() - 1]));
+        found.extend(
+            methods
+                .chain(functions)
+                .map(|(line, name)| (line, format!("{room} says {name}: only world changes files"))),
+        );
+    }
     found.sort();
     found.dedup();
     found.into_iter().map(|(line, what)| format!("{file}:{line}: {what}")).collect()
@@ -117,7 +168,8 @@ fn forbidden_import(room: &str, path: &Named<'_>) -> Option<String> {
 
 /// Whether `file` holds tests alone.
 fn is_tests(file: &str) -> bool {
-    file.ends_with("/tests.rs") || file.contains("/tests/")
+    // The last is the server that tests of the client speak to.
+    file.ends_with("/tests.rs") || file.contains("/tests/") || file == "src/api/raw_server.rs"
 }
 
 #[test]
@@ -168,6 +220,10 @@ fn what_breaks_a_wall_is_found_where_it_stands() {
         ("src/cli/mod.rs", "use crate as c;", "src/cli/mod.rs:1: crate names no room"),
         ("src/cli/mod.rs", "use crate::{self as c,};", "src/cli/mod.rs:1: crate names no room"),
         ("src/utils/mod.rs", "", "src/utils/mod.rs:1: utils is no room of the plan"),
+        ("src/spool/keep.rs", "fn f() { file.sync_all(); }", "src/spool/keep.rs:1: spool says sync_all"),
+        ("src/spool/keep.rs", "fn f() { rustix::fs::fsync(f); }", "src/spool/keep.rs:1: spool says fsync"),
+        ("src/api/part.rs", "use std::fs::{\n    File,\n    OpenOptions};", "src/api/part.rs:3: api says OpenOptions"),
+        ("src/daemon/step.rs", "fn f() { File::create(p); }", "src/daemon/step.rs:1: daemon says create"),
         ("src/cli/mod.rs", "mod tests;", "src/cli/mod.rs:1: tests without #[cfg(test)]"),
         ("src/job/plan.rs", "use std::fs;", "src/job/plan.rs:1: job is pure, but names std::fs"),
         (

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 
-use self::checks::{Points, Tally, Window, assert_ended};
+use self::checks::{Points, Tally, Window, assert_ended, assert_order};
 use self::scenario::{KILLED, Scenario};
 use crate::rig::Rig;
 
@@ -45,6 +45,12 @@ const TOLD_MAX: usize = 4;
 /// Asked for by `CRASH_LOOPS=whole`.
 fn is_whole() -> bool {
     std::env::var("CRASH_LOOPS").is_ok_and(|value| value == "whole")
+}
+
+/// All scenarios, or those whose name contains the text of `ONLY`.
+fn scenarios() -> Vec<Scenario> {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    Scenario::ALL.into_iter().filter(|scenario| format!("{scenario:?}").contains(&only)).collect()
 }
 
 /// One thing that is done to one run.
@@ -103,10 +109,11 @@ fn said(error: tokio::task::JoinError) -> String {
 
 /// Tells what a loop came to, past libtest's capture.
 fn tell(of: &str, scenario: Scenario, tally: Tally) {
-    let Tally { points, runs, never_sent, answered } = tally;
+    let Tally { points, runs, never_sent, on_its_way, answered } = tally;
     writeln!(
         std::io::stderr(),
-        "crash loops, {of}, {scenario:?}: {points} points, {runs} runs; in doubt {never_sent} never sent, {answered} between answer and record"
+        "crash loops, {of}, {scenario:?}: {points} points, {runs} runs; in doubt: \
+         {never_sent} never sent, {on_its_way} without an answer, {answered} between answer and record"
     )
     .expect("standard error is open");
 }
@@ -148,7 +155,7 @@ async fn crash(scenario: Scenario, at: usize) -> Played {
     let rig = &staged.rig;
     let code = scenario.play(rig, &plan(rig, 0, &format!("at={at};do=kill"))).await;
     let windows: Vec<Window> = (code == KILLED).then(|| points(rig, 0).window()).flatten().into_iter().collect();
-    rig.assert_everywhere_once();
+    assert_order(rig);
     let tally = finish(rig, scenario, &windows).await;
     (Tally { points: usize::from(code == KILLED), runs: 2, ..tally }, code == KILLED)
 }
@@ -156,7 +163,7 @@ async fn crash(scenario: Scenario, at: usize) -> Played {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_crash() {
     let mut broken = Vec::new();
-    for scenario in Scenario::ALL {
+    for scenario in scenarios() {
         let (next, last) = (Arc::new(AtomicUsize::new(1)), Arc::new(Mutex::new(0)));
         let workers = (0..AT_ONCE).map(|at| Fault { at, deed: "kill".to_owned(), lasting: false }).collect();
         let tally = play_all(scenario, workers, &mut broken, |_| {
@@ -194,7 +201,7 @@ async fn crash_of_recovery(scenario: Scenario, at: usize) -> Played {
     for run in 1..POINTS_MAX {
         let code = rig.spawn_failing(&plan(rig, run, &format!("at={run};do=kill")), &["--once"]).code().await;
         tally.runs += 1;
-        rig.assert_everywhere_once();
+        assert_order(rig);
         if code != KILLED {
             assert!([0, 65].contains(&code), "recovery ends with {code}\n{}", rig.scene());
             return (tally.and(finish(rig, scenario, &windows).await), true);
@@ -208,7 +215,7 @@ async fn crash_of_recovery(scenario: Scenario, at: usize) -> Played {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_crash_of_a_recovery() {
     let mut broken = Vec::new();
-    for scenario in Scenario::ALL {
+    for scenario in scenarios() {
         let count = untouched(scenario).await.count();
         let at = chosen(scenario, count);
         let faults = at.into_iter().map(|at| Fault { at, deed: "kill".to_owned(), lasting: false }).collect();
@@ -259,7 +266,6 @@ async fn fail(scenario: Scenario, fault: Fault, looks: bool) -> Played {
         let refusals = || fs::read_to_string(points_file(rig, 0)).unwrap_or_default().matches(" refused").count();
         let all_ended = || rig.videos() + rig.reports() >= ended(scenario) && rig.jobs_in_work() == 0;
         rig.until("it fails twice, or ends, or all is done", || refusals() > 1 || !daemon.runs() || all_ended()).await;
-        rig.assert_everywhere_once();
         fs::write(&mended, "").unwrap();
         rig.until("all is done, or it has ended", || !daemon.runs() || all_ended()).await;
         if daemon.runs() {
@@ -271,7 +277,7 @@ async fn fail(scenario: Scenario, fault: Fault, looks: bool) -> Played {
         let code = scenario.play(rig, &plan(rig, 0, &more)).await;
         assert!([0, 65, 69, 74, 78].contains(&code), "{code}\n{}", rig.scene());
     }
-    rig.assert_everywhere_once();
+    assert_order(rig);
     let points = points(rig, 0);
     // A lost answer is a lost answer.
     let windows: Vec<Window> =
@@ -289,7 +295,7 @@ fn ended(scenario: Scenario) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_error() {
     let mut broken = Vec::new();
-    for scenario in Scenario::ALL {
+    for scenario in scenarios() {
         let points = untouched(scenario).await;
         let mut faults = Vec::new();
         for at in chosen(scenario, points.count()) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use jimengd::simulator::{Script, Settings};
 use tempfile::TempDir;
 
+use super::checks::SOMEBODY_ELSES;
 use crate::rig::{Binary, Rig, faulty_vendor, script, sidecar, vendor};
 
 /// Another mount than that of temporary folders.
@@ -33,6 +34,8 @@ pub enum Scenario {
     StaleLink,
     /// The names in outbox and archive are taken.
     TakenOutbox,
+    /// The outbox with the fetched video was moved away, and in the new one lies somebody else's of that name.
+    ReplacedOutbox,
     /// The names in `error/` are taken.
     TakenError,
     /// A sidecar with the address of a picture.
@@ -79,7 +82,7 @@ const PAIR: &[&str] = &["png", "yaml"];
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Delivery,
         Self::RejectedRead,
         Self::RejectedSubmit,
@@ -89,6 +92,7 @@ impl Scenario {
         Self::InDoubt,
         Self::StaleLink,
         Self::TakenOutbox,
+        Self::ReplacedOutbox,
         Self::TakenError,
         Self::ImageUrls,
         Self::Retried,
@@ -139,12 +143,20 @@ impl Scenario {
             }
             Self::TakenOutbox => {
                 for file in ["outbox/red.mp4", "archive/red.yaml"] {
-                    fs::write(rig.root().join(file), "somebody else's").unwrap();
+                    fs::write(rig.root().join(file), SOMEBODY_ELSES).unwrap();
                 }
                 rig.drop_pair("red", "A red shoe turns");
             }
+            Self::ReplacedOutbox => {
+                rig.drop_pair("red", "A red shoe turns");
+                let plan = "on=red.receipt.yaml;do=kill";
+                assert_eq!(rig.spawn_failing(plan, &["--once"]).code().await, KILLED, "{}", rig.scene());
+                fs::rename(rig.root().join("outbox"), rig.folder().join("outbox moved away")).unwrap();
+                fs::create_dir(rig.root().join("outbox")).unwrap();
+                fs::write(rig.outbox("red.mp4"), SOMEBODY_ELSES).unwrap();
+            }
             Self::TakenError => {
-                fs::write(rig.error("red.png"), "somebody else's").unwrap();
+                fs::write(rig.error("red.png"), SOMEBODY_ELSES).unwrap();
                 rig.drop_pair("red", "A red shoe [50412]");
             }
             Self::ImageUrls => {
@@ -211,7 +223,9 @@ impl Scenario {
             Self::RejectedDownload => one(End::Failed("download_failed"), 1),
             Self::SecondAttempt => one(End::Delivered, 2),
             Self::InDoubt => one(End::Failed("in_doubt"), 1),
-            Self::TakenOutbox => vec![Expected { in_doubt: "red", ..pair("red (2)", End::Delivered, 1) }],
+            Self::TakenOutbox | Self::ReplacedOutbox => {
+                vec![Expected { in_doubt: "red", ..pair("red (2)", End::Delivered, 1) }]
+            }
             Self::TakenError => {
                 vec![Expected { in_doubt: "red (2)", ..pair("red (2)", End::Failed("text_risk_not_pass"), 0) }]
             }
@@ -230,6 +244,7 @@ impl Scenario {
     pub fn bystanders(self) -> &'static [&'static str] {
         match self {
             Self::TakenOutbox => &["outbox/red.mp4", "archive/red.yaml"],
+            Self::ReplacedOutbox => &["outbox/red.mp4"],
             Self::TakenError => &["error/red.png"],
             _ => &[],
         }
