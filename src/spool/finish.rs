@@ -76,7 +76,11 @@ impl Spool {
     /// It cannot be removed.
     pub fn drop_part(&self, job: &Job) -> Result<(), FileError> {
         match Dir::open(&self.settings.outbox)?.descend(&job.pair.folder) {
-            Ok(outbox) => outbox.unlink(&Self::part_name(job.id)).map(drop),
+            Ok(outbox) => match outbox.unlink(&Self::part_name(job.id))? {
+                // Else a power cut would bring it back when its job is over.
+                true => outbox.sync(),
+                false => Ok(()),
+            },
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }

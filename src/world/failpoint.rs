@@ -5,7 +5,7 @@
 //!
 //! | key | says |
 //! | --- | --- |
-//! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` before it is passed, and `<number>! …` when it was refused |
+//! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` (of a rename or link: `<new path> < <old path>`) before it is passed; then `<number>! …` if the plan refused it, `<number>- …` if the system did |
 //! | `looks` | `1`: what only looks is numbered, too |
 //! | `at` | the number of the point where something happens |
 //! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on` |
@@ -16,12 +16,12 @@
 //! effect at their place that they would refuse in reality.
 
 #[cfg(feature = "failpoints")]
-pub use on::{before, path, path_of};
+pub use on::{before, path, path_from, path_of};
 #[cfg(feature = "failpoints")]
 pub(super) use on::{pass, torn};
 
 #[cfg(not(feature = "failpoints"))]
-pub use off::{before, path, path_of};
+pub use off::{before, path, path_from, path_of};
 #[cfg(not(feature = "failpoints"))]
 pub(super) use off::{pass, torn};
 
@@ -82,7 +82,6 @@ impl Effect {
 
 #[cfg(not(feature = "failpoints"))]
 mod off {
-    use std::fs::File;
     use std::io;
     use std::os::fd::AsFd;
     use std::path::PathBuf;
@@ -123,8 +122,13 @@ mod off {
 
     /// Never called.
     #[inline(always)]
-    pub fn path_of(_: &(impl AsFd + ?Sized)) -> PathBuf {
-        let _: Option<File> = None;
+    pub fn path_from(_: At<'_>, _: At<'_>) -> PathBuf {
+        PathBuf::new()
+    }
+
+    /// Never called.
+    #[inline(always)]
+    pub fn path_of(_: &impl AsFd) -> PathBuf {
         PathBuf::new()
     }
 }
@@ -193,8 +197,9 @@ mod on {
         path: impl FnOnce() -> PathBuf,
         act: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        match arrive(effect, path) {
-            Passed::Free => act(),
+        let (number, passed) = arrive(effect, path);
+        match passed {
+            Passed::Free => act().inspect_err(|_| told_without_effect(number)),
             Passed::Killed => die(),
             Passed::Failed(errno) => Err(errno.into()),
             Passed::Lied(errno) => act().and_then(|_| Err(errno.into())),
@@ -207,7 +212,7 @@ mod on {
         mut act: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         let half = &bytes[..bytes.len() / 2];
-        match arrive(Effect::Write, path) {
+        match arrive(Effect::Write, path).1 {
             Passed::Free => act(bytes),
             Passed::Killed => {
                 act(half)?;
@@ -231,6 +236,14 @@ mod on {
         if at.name.is_absolute() { at.name.to_owned() } else { path_of_fd(at.dir).join(at.name) }
     }
 
+    /// Where a name is that a file gets, and after ` < ` where the file is now.
+    pub fn path_from(to: At<'_>, from: At<'_>) -> PathBuf {
+        let mut both = path(to).into_os_string();
+        both.push(" < ");
+        both.push(path(from));
+        both.into()
+    }
+
     /// Where an open file or folder is.
     pub fn path_of(file: &impl AsFd) -> PathBuf {
         path_of_fd(file.as_fd())
@@ -240,11 +253,18 @@ mod on {
         std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default()
     }
 
-    fn arrive(effect: Effect, path: impl FnOnce() -> PathBuf) -> Passed {
+    fn arrive(effect: Effect, path: impl FnOnce() -> PathBuf) -> (u64, Passed) {
         match PLAN.get_or_init(Plan::read) {
-            None => Passed::Free,
-            Some(plan) if effect == Effect::Open && !plan.looks => Passed::Free,
+            None => (0, Passed::Free),
+            Some(plan) if effect == Effect::Open && !plan.looks => (0, Passed::Free),
             Some(plan) => plan.arrive(effect, &path()),
+        }
+    }
+
+    /// The system refused it by itself: the name is taken, or there is nothing of that name.
+    fn told_without_effect(number: u64) {
+        if let Some(Some(plan)) = PLAN.get().filter(|_| number > 0) {
+            plan.log(&format!("{number}- without effect"));
         }
     }
 
@@ -304,7 +324,7 @@ mod on {
             })
         }
 
-        fn arrive(&self, effect: Effect, path: &Path) -> Passed {
+        fn arrive(&self, effect: Effect, path: &Path) -> (u64, Passed) {
             let number = self.passed.fetch_add(1, Ordering::SeqCst) + 1;
             let point = format!("{} {}", effect.label(), path.display());
             self.log(&format!("{number} {point}"));
@@ -323,7 +343,7 @@ mod on {
             if let Passed::Failed(errno) = passed {
                 self.log(&format!("{number}! {point} refused: {errno}"));
             }
-            passed
+            (number, passed)
         }
 
         fn log(&self, line: &str) {
@@ -395,6 +415,8 @@ mod on {
     /// The folder of a path, and for what lies in a job's own folder the one around that: a job that is tried again under another
     /// identifier meets the same fault.
     fn place(path: &Path) -> PathBuf {
+        let text = path.to_string_lossy();
+        let path = Path::new(text.split(" < ").next().unwrap_or_default());
         let folder = path.parent().unwrap_or(path);
         let is_job = |part: &std::ffi::OsStr| part.len() == 36 && part.to_string_lossy().matches('-').count() == 4;
         let job = |path: &Path| path.file_name().is_some_and(is_job);

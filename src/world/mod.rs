@@ -118,7 +118,7 @@ pub fn sync_content(file: &impl AsFd) -> Result<(), Errno> {
 /// What the kernel says.
 pub fn rename(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     let act = || rustix::fs::renameat_with(from.dir, from.name, to.dir, to.name, RenameFlags::NOREPLACE);
-    pass(Effect::Rename, || failpoint::path(to), act)
+    pass(Effect::Rename, || failpoint::path_from(to, from), act)
 }
 
 /// Gives a file another name, whatever has that name.
@@ -126,7 +126,8 @@ pub fn rename(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
 /// # Errors
 /// What the kernel says.
 pub fn rename_over(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
-    pass(Effect::Rename, || failpoint::path(to), || rustix::fs::renameat(from.dir, from.name, to.dir, to.name))
+    let act = || rustix::fs::renameat(from.dir, from.name, to.dir, to.name);
+    pass(Effect::Rename, || failpoint::path_from(to, from), act)
 }
 
 /// Gives a file a second name, unless that is taken.
@@ -135,7 +136,7 @@ pub fn rename_over(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
 /// What the kernel says.
 pub fn link(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     let act = || rustix::fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty());
-    pass(Effect::Link, || failpoint::path(to), act)
+    pass(Effect::Link, || failpoint::path_from(to, from), act)
 }
 
 /// Takes a file's name away.

@@ -1,14 +1,15 @@
 //! What must hold after each run of a loop, whatever it went through.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use crate::rig::{Rig, read_yaml, sha256};
 
 use super::scenario::{End, Expected, Scenario};
 
-/// Points of a run, as the fail points' log tells them, without their numbers.
+/// Points of a run, as the fail points' log tells them, without their numbers; and whether the effect was had.
 #[derive(Clone, Debug, Default)]
-pub struct Points(Vec<String>);
+pub struct Points(Vec<(String, bool)>);
 
 /// Why a job may be in doubt after a run was stopped dead, or its answer was lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,12 +25,18 @@ pub enum Window {
 impl Points {
     /// Reads what a run has logged.
     pub fn read(text: &str) -> Self {
-        let point = |line: &str| {
-            let (number, point) = line.split_once(' ')?;
+        let mut points = BTreeMap::new();
+        for (number, point) in text.lines().filter_map(|line| line.split_once(' ')) {
             // What was refused was told before.
-            (!number.ends_with('!')).then(|| point.to_owned())
-        };
-        Self(text.lines().filter_map(point).collect())
+            match number.strip_suffix(['!', '-']) {
+                None => points.insert(number.parse().unwrap_or(usize::MAX), (point.to_owned(), true)),
+                Some(number) => number.parse().ok().and_then(|number| points.get_mut(&number)).and_then(|(_, had)| {
+                    *had = false;
+                    None
+                }),
+            };
+        }
+        Self(points.into_values().collect())
     }
 
     /// How many there are.
@@ -37,18 +44,23 @@ impl Points {
         self.0.len()
     }
 
+    /// The effects that were had, in order.
+    pub fn had(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, had)| *had).map(|(point, _)| point.as_str())
+    }
+
     /// The one of that number, counted from 1.
     pub fn at(&self, number: usize) -> Option<&str> {
-        self.0.get(number - 1).map(String::as_str)
+        self.0.get(number - 1).map(|(point, _)| point.as_str())
     }
 
     /// Whether a run that was stopped dead before its last point may leave a job in doubt: between an intent and the record of
     /// what came of it, with nothing in between that could have waited.
     pub fn window(&self) -> Option<Window> {
-        let (last, passed) = self.0.split_last()?;
-        let count = |is: fn(&str) -> bool| passed.iter().filter(|point| is(point)).count();
+        let ((last, _), passed) = self.0.split_last()?;
+        let count = |is: fn(&str) -> bool| passed.iter().filter(|(point, _)| is(point)).count();
         let recorded = |words: &[&str]| -> usize {
-            let commits = passed.iter().filter_map(|point| point.strip_prefix("commit ")?.rsplit_once('/'));
+            let commits = passed.iter().filter_map(|(point, _)| point.strip_prefix("commit ")?.rsplit_once('/'));
             commits.flat_map(|(_, what)| what.split(',')).filter(|word| words.contains(word)).count()
         };
         let intents = count(|point| point.starts_with("write ") && point.ends_with("/.intents"));

@@ -25,6 +25,7 @@ use self::scenario::{KILLED, Scenario};
 use crate::rig::Rig;
 
 mod checks;
+mod order;
 mod scenario;
 
 /// Worlds at once: they mostly wait.
