@@ -14,7 +14,7 @@
 //! | 4 | [`config`] | what the operator wants, in layers, every mistake at once |
 //! | 2 | [`spool`], [`api`], [`ledger`] | the shells: folders, the vendor, the memory |
 //! | 1 | [`job`], [`throttle`] | the core: pure, no I/O, no async, no clock |
-//! | aside | [`logging`], [`systemd`], [`simulator`] | import nothing of ours |
+//! | aside | [`logging`], [`systemd`], [`simulator`], [`world`] | import nothing of ours |
 //!
 //! - **job** stands apart because the money is decided there: it can be read without a runtime and tested by the thousand.
 //! - **spool** and **ledger** know nothing of each other: the operator's interface and the memory can each be mended alone. Only
@@ -22,6 +22,8 @@
 //! - **api** is where the vendor's words stop. What comes out are our answers.
 //! - **simulator** plays the vendor and shares no code with `api`: a wrong field name would else be wrong on both sides, and every
 //!   test green.
+//! - **world** is the one way in which spool, api and ledger change anything outside. Each such effect has a number, so that tests can
+//!   stop the program dead at the n-th, or let it fail, until there is no n-th.
 //!
 //! # The life of a job
 //!

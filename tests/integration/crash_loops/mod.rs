@@ -58,8 +58,16 @@ fn scenarios() -> Vec<Scenario> {
 #[derive(Clone, Debug)]
 struct Fault {
     at: usize,
-    deed: String,
+    deed: &'static str,
     lasting: bool,
+    /// Whether what only looks is numbered, too.
+    looks: bool,
+}
+
+impl Fault {
+    fn new(at: usize, deed: &'static str) -> Self {
+        Self { at, deed, lasting: false, looks: false }
+    }
 }
 
 /// What a played fault came to: what was counted, and whether the run had such a point at all.
@@ -140,11 +148,11 @@ async fn finish(rig: &Rig, scenario: Scenario, windows: &[Window]) -> Tally {
     Tally { runs: 1, ..assert_ended(rig, scenario, windows) }
 }
 
-/// The points of a run to which nothing is done.
-async fn untouched(scenario: Scenario) -> Points {
+/// The points of a run to which nothing is done; with `looks` also of what only looks.
+async fn untouched(scenario: Scenario, looks: bool) -> Points {
     let staged = scenario.prepare().await;
     let rig = &staged.rig;
-    let code = scenario.play(rig, &plan(rig, 0, "")).await;
+    let code = scenario.play(rig, &plan(rig, 0, if looks { "looks=1" } else { "" })).await;
     assert!([0, 65].contains(&code), "{scenario:?} ends with {code}\n{}", rig.scene());
     finish(rig, scenario, &[]).await;
     points(rig, 0)
@@ -166,7 +174,7 @@ async fn each_crash() {
     let mut broken = Vec::new();
     for scenario in scenarios() {
         let (next, last) = (Arc::new(AtomicUsize::new(1)), Arc::new(Mutex::new(0)));
-        let workers = (0..AT_ONCE).map(|at| Fault { at, deed: "kill".to_owned(), lasting: false }).collect();
+        let workers = (0..AT_ONCE).map(|at| Fault::new(at, "kill")).collect();
         let tally = play_all(scenario, workers, &mut broken, |_| {
             let (next, last) = (next.clone(), last.clone());
             async move {
@@ -217,9 +225,9 @@ async fn crash_of_recovery(scenario: Scenario, at: usize) -> Played {
 async fn each_crash_of_a_recovery() {
     let mut broken = Vec::new();
     for scenario in scenarios() {
-        let count = untouched(scenario).await.count();
+        let count = untouched(scenario, false).await.count();
         let at = chosen(scenario, count);
-        let faults = at.into_iter().map(|at| Fault { at, deed: "kill".to_owned(), lasting: false }).collect();
+        let faults = at.into_iter().map(|at| Fault::new(at, "kill")).collect();
         let play = |fault: Fault| crash_of_recovery(scenario, fault.at);
         tell("recovery stopped dead", scenario, play_all(scenario, faults, &mut broken, play).await);
     }
@@ -237,8 +245,8 @@ fn chosen(scenario: Scenario, count: usize) -> Vec<usize> {
 }
 
 /// The errors that an effect can have.
-fn errors(point: &str) -> &'static [&'static str] {
-    match point.split(' ').next().unwrap_or_default() {
+fn errors(point: &str) -> Vec<&'static str> {
+    let of_all: &[&str] = match point.split(' ').next().unwrap_or_default() {
         "make" => &["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EMFILE", "ENAMETOOLONG"],
         "make-folder" => &["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ENAMETOOLONG"],
         "write" => &["ENOSPC", "EDQUOT", "EIO"],
@@ -247,18 +255,33 @@ fn errors(point: &str) -> &'static [&'static str] {
         "rename" => &["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ENAMETOOLONG", "EIO!"],
         "link" => &["ENOSPC", "EIO", "EROFS", "EACCES", "EIO!"],
         "unlink" | "remove-folder" => &["EIO", "EROFS", "EACCES", "EIO!"],
-        "open" => &["EMFILE", "EIO", "EACCES"],
         "commit" => &["ENOSPC", "EIO"],
         "request" | "answer" => &["EIO"],
         other => panic!("nobody knows how {other} fails"),
-    }
+    };
+    let folder = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    let leaves = point
+        .split_once(" < ")
+        .is_some_and(|(to, from)| folder(to.split_once(' ').expect("an effect and its place").1) != folder(from));
+    of_all.iter().copied().chain(leaves.then_some("EXDEV")).collect()
+}
+
+/// Some of what only looks, each of which cannot be opened: no descriptors are left, the disk fails, a right is missing.
+async fn failing_looks(scenario: Scenario) -> Vec<Fault> {
+    let points = untouched(scenario, true).await;
+    let is_look = |at: &usize| points.at(*at).is_some_and(|point| point.starts_with("open "));
+    let looks: Vec<usize> = (1..=points.count()).filter(is_look).collect();
+    let sampled = if is_whole() { looks.len() } else { SAMPLE };
+    let chosen = fastrand::Rng::with_seed(SEED ^ scenario as u64).choose_multiple(looks, sampled);
+    let faults = |at| ["EMFILE", "EIO", "EACCES"].map(|deed| Fault { looks: true, ..Fault::new(at, deed) });
+    chosen.into_iter().flat_map(faults).collect()
 }
 
 /// A run in which an effect fails, and what comes after it.
-async fn fail(scenario: Scenario, fault: Fault, looks: bool) -> Played {
+async fn fail(scenario: Scenario, fault: Fault) -> Played {
     let staged = scenario.prepare().await;
     let rig = &staged.rig;
-    let Fault { at, deed, lasting } = fault;
+    let Fault { at, deed, lasting, looks } = fault;
     let looks = if looks { "looks=1;" } else { "" };
     let (mended, more) = (rig.folder().join("mended"), format!("{looks}at={at};do={deed}"));
     if lasting {
@@ -297,18 +320,19 @@ fn ended(scenario: Scenario) -> usize {
 async fn each_error() {
     let mut broken = Vec::new();
     for scenario in scenarios() {
-        let points = untouched(scenario).await;
+        let points = untouched(scenario, false).await;
         let mut faults = Vec::new();
         for at in chosen(scenario, points.count()) {
             for deed in errors(points.at(at).expect("it is one of them")) {
-                let fault = Fault { at, deed: (*deed).to_owned(), lasting: false };
+                let fault = Fault::new(at, deed);
                 faults.push(fault.clone());
                 if !deed.ends_with('!') {
                     faults.push(Fault { lasting: true, ..fault });
                 }
             }
         }
-        let play = |fault: Fault| fail(scenario, fault, false);
+        faults.extend(failing_looks(scenario).await);
+        let play = |fault: Fault| fail(scenario, fault);
         tell("each error", scenario, play_all(scenario, faults, &mut broken, play).await);
     }
     assert_unbroken(&broken);
