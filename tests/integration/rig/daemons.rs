@@ -127,6 +127,16 @@ impl Binary {
         self.lines().iter().any(|line| line["message"] == "ready")
     }
 
+    /// The file that it logs into.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().expect("the child is ours");
