@@ -134,9 +134,54 @@ impl Memory {
         Self { path: path.to_owned() }
     }
 
-    /// Changes its options.
-    pub fn remount(&self, options: &str) {
-        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.path));
+    /// Changes the options of what is mounted there.
+    pub fn remount(path: &Path, options: &str) {
+        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(path));
+    }
+
+    /// Leaves it mounted; it goes with this process's namespace.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+/// Takes all the room that is left; dropped, it gives it back.
+pub struct Filler(PathBuf);
+
+/// What a file system can be short of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    Bytes,
+    Inodes,
+}
+
+impl Filler {
+    /// Fills the file system that a folder is on.
+    pub fn new(folder: &Path, room: Room) -> Self {
+        let own = folder.join(".filler");
+        std::fs::create_dir(&own).unwrap();
+        let mut block = vec![1; 1 << 16];
+        for number in 0.. {
+            let path = own.join(number.to_string());
+            let written = match room {
+                Room::Bytes => std::fs::write(path, &block),
+                Room::Inodes => File::create(path).map(drop),
+            };
+            match written {
+                Ok(()) => {}
+                Err(error) if error.kind() != std::io::ErrorKind::StorageFull => panic!("{}: {error}", own.display()),
+                // What is left is filled in ever smaller pieces.
+                Err(_) if room == Room::Bytes && block.len() > 1 => block.truncate(block.len() / 2),
+                Err(_) => break,
+            }
+        }
+        Self(own)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
     }
 }
 

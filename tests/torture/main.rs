@@ -13,10 +13,12 @@ mod power;
 #[path = "../integration/rig/mod.rs"]
 #[expect(dead_code, reason = "the tests in the house use all of it")]
 mod rig;
+mod refused;
 mod rounds;
 mod spool;
 mod strace;
 mod tally;
+mod watch;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -29,7 +31,9 @@ use fastrand::Rng;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use disk::Room;
 use power::Course;
+use refused::Place;
 use tally::{Breach, Table, Tally};
 
 /// Set in the process that has the namespaces.
@@ -46,6 +50,9 @@ const NEEDED: [(&str, &str); 8] = [
     ("umount", "mount"),
     ("unshare", "util-linux"),
 ];
+
+/// No course has so many places of a kind.
+const PLACES_MAX: u64 = 5_000;
 
 /// Spools that are worked on at once: they mostly wait.
 const AT_ONCE: usize = 4;
@@ -73,9 +80,9 @@ struct Arguments {
     only: String,
 }
 
-/// How many places of each kind.
+/// How many places of each kind; `None`: all.
 #[derive(Clone, Copy)]
-struct Calls(Option<usize>);
+pub struct Calls(pub Option<usize>);
 
 fn calls(text: &str) -> Result<Calls, String> {
     match text {
@@ -85,15 +92,18 @@ fn calls(text: &str) -> Result<Calls, String> {
 }
 
 impl Calls {
-    /// Some of the places 1 to `last`, or all of them.
-    fn draw(self, last: u64, chance: &mut Rng) -> Vec<u64> {
-        let mut places: Vec<u64> = (1..=last).collect();
-        if let Some(number) = self.0 {
-            chance.shuffle(&mut places);
-            places.truncate(number);
-            places.sort_unstable();
+    /// Some of the places 1 to `last`; or 1, 2, 3 …, which whoever goes there leaves at the first that is not reached.
+    pub fn draw(self, last: u64, chance: &mut Rng) -> Vec<u64> {
+        match self.0 {
+            Some(number) => {
+                let mut places: Vec<u64> = (1..=last).collect();
+                chance.shuffle(&mut places);
+                places.truncate(number);
+                places.sort_unstable();
+                places
+            }
+            None => (1..=PLACES_MAX).collect(),
         }
-        places
     }
 }
 
@@ -169,7 +179,8 @@ async fn torture(arguments: Arguments) -> bool {
     let start = Instant::now();
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     let program = || arguments.program.clone();
-    println!("torture: --rounds {} --cuts {} --seed {seed}", arguments.rounds, arguments.cuts);
+    let calls = arguments.calls.0.map_or("all".to_owned(), |number| number.to_string());
+    println!("torture: --rounds {} --cuts {} --calls {calls} --seed {seed}", arguments.rounds, arguments.cuts);
     let mut chance = Rng::with_seed(seed);
     let only = arguments.only.clone();
     let mut work =
@@ -185,25 +196,37 @@ async fn torture(arguments: Arguments) -> bool {
         work.add(label, power::at_random(kind, mode, cuts, chance.u64(..), program()));
     }
     for course in Course::ALL {
-        let points = power::count_points(course, program()).await;
-        println!("{}: {points} effects on the world", course.label());
         for (kind, mode) in disk::CUTS {
             let label = format!("{} cut, {} {}", course.label(), kind.label(), mode.label());
-            let places = arguments.calls.draw(points, &mut chance);
-            work.add(label, power::at_points((kind, mode), course, places, chance.u64(..), program()));
+            work.add(label, power::at_points((kind, mode), course, arguments.calls, chance.u64(..), program()));
         }
     }
 
     for (calls, deed) in strace::LOOPS {
         let label = format!("strace {}, {}", calls.split(',').next().unwrap_or(calls), deed.label());
         for course in Course::ALL {
-            let numbers = match arguments.calls.0 {
-                Some(_) => Some(arguments.calls.draw(strace::count(course, calls, program()).await, &mut chance)),
-                None => None,
-            };
-            work.add(label.clone(), strace::run(course, calls, deed, numbers, program()));
+            work.add(label.clone(), strace::run(course, calls, deed, arguments.calls, chance.u64(..), program()));
         }
     }
+
+    for place in Place::ALL {
+        for room in [Room::Bytes, Room::Inodes] {
+            work.add(format!("full at {} ({room:?})", place.label()), refused::full(place, room, program()));
+        }
+        work.add(format!("read-only at {}", place.label()), refused::read_only(place, program()));
+    }
+    for (effect, when) in [("commit;nth=3", "claim"), ("answer submit", "acceptance"), ("answer video", "download")] {
+        work.add(format!("ledger full at {when}"), refused::full_ledger(effect, program()));
+    }
+    work.add("all on one full disk".to_owned(), refused::all_full(program()));
+    work.add("inbox away and back".to_owned(), watch::away_and_back(program()));
+    work.add("inbox deleted, made again".to_owned(), watch::deleted_and_made_again(program()));
+    work.add("inbox replaced".to_owned(), watch::replaced(program()));
+    work.add("inbox unmounted, mounted again".to_owned(), watch::unmounted(program()));
+    work.add("queue of events overflows".to_owned(), watch::overflow(program()));
+    work.add("limit of watches".to_owned(), watch::watch_limit(program()));
+    work.add("watcher's thread dead".to_owned(), watch::dead_watcher(program()));
+    work.add("two daemons on one root".to_owned(), watch::two_daemons(program()));
 
     while let Some(done) = work.tasks.join_next().await {
         let (kind, tally) = done.expect("no panic gets so far");
@@ -212,9 +235,10 @@ async fn torture(arguments: Arguments) -> bool {
     println!();
     work.table.print();
     let sum = work.table.sum();
-    println!("\n{} rounds, {} kills and cuts in {} s; seed {seed}", sum.rounds, sum.kills, start.elapsed().as_secs());
     for complaint in &sum.complaints {
         println!("FAILED: {}", complaint.lines().next().unwrap_or_default());
     }
+    let (rounds, kills, seconds) = (sum.rounds, sum.kills, start.elapsed().as_secs());
+    println!("\n{rounds} rounds of torture, {kills} kills and power cuts in {seconds} s; seed {seed}");
     sum.complaints.is_empty()
 }

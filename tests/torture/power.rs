@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
+use crate::Calls;
 use crate::audit::Moment;
 use crate::disk::{Disk, Kind, Mode};
 use crate::pairs;
@@ -76,19 +77,19 @@ pub async fn at_random(kind: Kind, mode: Mode, cuts: u64, seed: u64, program: Op
     sum
 }
 
-/// Cuts before the effects with these numbers, each of a fresh spool; the course has `points` of them. Some cuts are followed by
-/// another during the recovery.
+/// Cuts before some effects, or before every one, each of a fresh spool. Some cuts are followed by another during the recovery.
 pub async fn at_points(
     (kind, mode): (Kind, Mode),
     course: Course,
-    points: Vec<u64>,
+    places: Calls,
     seed: u64,
     program: Option<PathBuf>,
 ) -> Tally {
     let mut chance = Rng::with_seed(seed);
     let disk = Disk::new(kind);
     let mut sum = Tally::default();
-    for point in points {
+    let last = count_points(course, program.clone()).await;
+    for point in places.draw(last, &mut chance) {
         let root = disk.path().join(format!("spool-{point}"));
         let mut spool = Spool::new(Some(&root), vendor(), program.as_deref());
         course.begin(&spool);
@@ -104,6 +105,8 @@ pub async fn at_points(
         // Two runs are not alike to the last effect, so one that was drawn may not be reached.
         if was_cut || !tally.complaints.is_empty() {
             sum += tally;
+        } else if point > last {
+            break;
         }
         fs::remove_dir_all(&root).unwrap();
     }
@@ -114,7 +117,7 @@ pub async fn at_points(
 ///
 /// # Panics
 /// The program has no fail points.
-pub async fn count_points(course: Course, program: Option<PathBuf>) -> u64 {
+async fn count_points(course: Course, program: Option<PathBuf>) -> u64 {
     let mut spool = Spool::new(None, vendor(), program.as_deref());
     course.begin(&spool);
     let log = spool.rig.folder().join("points");

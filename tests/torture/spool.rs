@@ -16,6 +16,9 @@ use crate::tally::{Breach, Tally};
 /// How long a life may take to end by itself: a pair may have to wait a minute for another link.
 const ENDING_MAX: Duration = Duration::from_secs(180);
 
+/// How long a fact of a story may take to become true: a dead watch is noticed after 40 seconds.
+const FACT_MAX: Duration = Duration::from_secs(100);
+
 /// How often a run may be held back by the vendor's misbehaviour before it must end well.
 const ENDINGS_MAX: u32 = 6;
 
@@ -115,6 +118,41 @@ impl Spool {
         code
     }
 
+    /// Waits until the fact holds, as long as a fact may take here.
+    ///
+    /// # Panics
+    /// It does not; says what there is instead.
+    pub async fn until(&self, fact: &str, mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < FACT_MAX, "not within {FACT_MAX:?}: {fact}\n{}", self.rig.scene());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until `jimengd status --json` tells of one of these pauses.
+    pub async fn until_paused(&self, reasons: &[&str]) {
+        self.until(&format!("status tells of {reasons:?}"), || {
+            pauses(&self.rig.status()).iter().any(|said| reasons.contains(&said.as_str()))
+        })
+        .await;
+    }
+
+    /// Waits until there are so many videos and reports, nothing is being made, and nothing is paused.
+    pub async fn until_over(&self, videos: usize, reports: usize) {
+        let fact = format!("{videos} videos, {reports} reports, nothing in work/ and no pause");
+        let rig = &self.rig;
+        let moved = || rig.jobs_in_work() == 0 && rig.videos() == videos && rig.reports() == reports;
+        self.until(&fact, || moved() && pauses(&rig.status()).is_empty()).await;
+    }
+
+    /// Stops a life as an operator does.
+    pub async fn stop(&mut self, living: Living) {
+        living.daemon.terminate();
+        let code = self.end(living).await;
+        assert_eq!(code, Some(0), "told to stop");
+    }
+
     /// Lets it finish, undisturbed.
     pub async fn finish(&mut self, tally: &mut Tally) {
         for _ in 0..ENDINGS_MAX {
@@ -171,4 +209,9 @@ pub async fn ended(daemon: &mut Binary) -> Option<i32> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Some(daemon.code().await)
+}
+
+fn pauses(status: &serde_json::Value) -> Vec<String> {
+    let paused = status["paused"].as_array().into_iter().flatten();
+    paused.filter_map(|pause| pause["reason"].as_str().map(str::to_owned)).collect()
 }

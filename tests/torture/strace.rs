@@ -8,14 +8,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use fastrand::Rng;
+
+use crate::Calls;
 use crate::audit::{End, Moment};
 use crate::power::Course;
 use crate::rig::{LOOK_EVERY, vendor};
 use crate::spool::{Living, Spool, ended};
 use crate::tally::{Breach, Tally};
-
-/// No course has so many calls of a kind in one thread.
-const CALLS_MAX: u64 = 5_000;
 
 /// What is done to a call, as strace has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +60,7 @@ impl Deed {
 }
 
 /// How many of these calls one thread makes at most when nothing happens.
-pub async fn count(course: Course, calls: &str, program: Option<PathBuf>) -> u64 {
+async fn count(course: Course, calls: &str, program: Option<PathBuf>) -> u64 {
     let mut spool = Spool::new(None, vendor(), program.as_deref());
     course.begin(&spool);
     let trace = spool.rig.folder().join("trace");
@@ -75,22 +75,24 @@ pub async fn count(course: Course, calls: &str, program: Option<PathBuf>) -> u64
     by_thread.into_values().max().unwrap_or_default()
 }
 
-/// Does it to the calls with these numbers; `None`: to 1, 2, 3 … until one is not reached.
+/// Does it to some calls of that kind, or to every one.
 pub async fn run(
     course: Course,
     calls: &'static str,
     deed: Deed,
-    numbers: Option<Vec<u64>>,
+    places: Calls,
+    seed: u64,
     program: Option<PathBuf>,
 ) -> Tally {
+    let mut chance = Rng::with_seed(seed);
+    let last = count(course, calls, program.clone()).await;
     let mut sum = Tally::default();
-    let is_all = numbers.is_none();
-    for number in numbers.unwrap_or_else(|| (1..=CALLS_MAX).collect()) {
+    for number in places.draw(last, &mut chance) {
         let (tally, was_hit) = strike(course, calls, deed, number, program.clone()).await;
         // Two runs are not alike to the last call, so a number that was drawn may not be reached.
         if was_hit || !tally.complaints.is_empty() {
             sum += tally;
-        } else if is_all {
+        } else if number > last {
             break;
         }
     }

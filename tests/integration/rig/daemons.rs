@@ -153,6 +153,16 @@ impl Binary {
         self.send(Signal::HUP);
     }
 
+    /// Makes it stand still.
+    pub fn halt(&self) {
+        self.send(Signal::STOP);
+    }
+
+    /// Lets it go on after a halt.
+    pub fn go_on(&self) {
+        self.send(Signal::CONT);
+    }
+
     fn send(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the child lives");
