@@ -112,6 +112,7 @@ pub async fn full_ledger(effect: &'static str, program: Option<PathBuf>) -> Tall
     let filler = Filler::new(&root, Room::Bytes);
     living.daemon.go_on();
     spool.until("the log tells of it", || living.daemon.said().contains("cannot write the ledger")).await;
+    spool.until_paused(&["ledger_unwritable"]).await;
     drop(filler);
     ends_well(spool, living, Course::Delivery, &format!("ledger full at {effect}")).await
 }
@@ -126,7 +127,7 @@ pub async fn all_full(program: Option<PathBuf>) -> Tally {
     let living = until_stopped(&spool, &Place::Download.effect(&root)).await;
     let filler = Filler::new(&root, Room::Bytes);
     living.daemon.go_on();
-    spool.until("the log tells of it", || living.daemon.said().contains("No space left")).await;
+    spool.until_paused(&["ledger_unwritable", "disk_full"]).await;
     drop(filler);
     ends_well(spool, living, Course::Delivery, "all on one full disk").await
 }

@@ -101,7 +101,7 @@ pub async fn unmounted(program: Option<PathBuf>) -> Tally {
     spool.until("status tells of the inbox", || spool.rig.is_paused("inbox_unavailable")).await;
     bind(&there, &mount);
     pairs::drop_good(&spool.rig, "after");
-    // It has the work folder of before still open, and cannot rename between that and the inbox of now.
+    spool.until_over(2, 0).await;
     spool.stop(living).await;
     let tally = spool.close("inbox and work unmounted and mounted again").await;
     run(Command::new("umount").arg("-l").arg(&mount));
