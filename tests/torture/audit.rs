@@ -54,6 +54,8 @@ pub enum End {
     Killed { after: Moment },
     /// By itself, with that exit code.
     Itself(i32),
+    /// By itself, because it was kept from starting, and said so.
+    Refused(i32),
 }
 
 /// Looks at everything. The daemon must have come to its end.
@@ -72,7 +74,7 @@ pub fn audit(rig: &Rig, lives: &[Life]) -> Tally {
     }
     for life in lives {
         if let End::Itself(code) = life.end
-            && ![0, 65, 69, 74, 78].contains(&code)
+            && ![0, 65, 69].contains(&code)
         {
             tally.complain(Breach::Odd, format!("exit code {code}: {}", life.log.display()));
         }
@@ -201,7 +203,9 @@ fn explain(rig: &Rig, lives: &[Life], report: &Value, files: &[String]) -> Resul
     };
     let life = life_of(lives, last).ok_or("its request came in no life of the daemon")?;
     match (life.end, last.answered_at) {
-        (End::Itself(code), _) => Err(format!("nobody killed that daemon, which ended with {code}: {last:?}")),
+        (End::Itself(code) | End::Refused(code), _) => {
+            Err(format!("nobody killed that daemon, which ended with {code}: {last:?}"))
+        }
         (End::Killed { .. }, _) if is_losing(&prompt) && last.last_byte_at.is_some() => Ok(Why::Lost),
         (End::Killed { .. }, None) => Ok(Why::Before),
         (End::Killed { after, .. }, Some(at)) if at >= after.at => Ok(Why::Before),
@@ -220,7 +224,7 @@ fn acceptance(lives: &[Life], id: &str, attempt: Option<u64>) -> Option<String> 
         let told = line["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
         let in_time = match life.end {
             End::Killed { after } => told.is_some_and(|told| told < after.told),
-            End::Itself(_) => true,
+            End::Itself(_) | End::Refused(_) => true,
         };
         // An error tells of a state that cannot be written.
         let is_said = line["state"] == "submitted" && line["level"] == "info";
