@@ -14,16 +14,19 @@ use super::{ConfigArgs, ExitCode, Failure, environment, print};
 use crate::api::Client;
 use crate::config::{self, Config};
 use crate::daemon::intake::{self, Waiting, WaitingReason};
-use crate::daemon::{DAEMON_FACT, LEDGER, Paused, Snapshot};
+use crate::daemon::{DAEMON_FACT, LEDGER, PauseReason, Paused, Snapshot};
 use crate::job::{Account, Job, Reason, State};
 use crate::ledger::{self, OpenError, Reader};
-use crate::spool::Spool;
+use crate::spool::{Spool, durable};
 
 mod page;
 mod rights;
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
+
+/// With less room than this, a commit to the ledger may fail.
+const COMMIT_BYTES: u64 = 64 << 10;
 
 /// Jobs that failed and are told of.
 const FAILED_MAX: usize = 5;
@@ -161,7 +164,11 @@ impl View {
             Ok(waiting) => (waiting, None),
             Err(error) => (Vec::new(), Some(format!("{:#}", anyhow::Error::from(error)))),
         };
-        Ok(Self::of(config, running, remembered, waiting, inbox_error))
+        let mut view = Self::of(config, running, remembered, waiting, inbox_error);
+        if running {
+            view.paused.extend(full_ledger(&path, &view.paused));
+        }
+        Ok(view)
     }
 
     fn of(
@@ -295,6 +302,19 @@ fn told(state: &State) -> &'static str {
     }
 }
 
+/// The pause that a running daemon cannot tell of: what it says of itself lies in the ledger, and that is on a full disk.
+fn full_ledger(ledger: &Path, paused: &[Paused]) -> Option<Paused> {
+    let reason = PauseReason::LedgerUnwritable;
+    let is_full = durable::free_bytes(ledger).is_ok_and(|free| free < COMMIT_BYTES);
+    (is_full && paused.iter().all(|pause| pause.reason != reason.label())).then(|| Paused {
+        reason: reason.label().to_owned(),
+        message: format!("the disk that {} is on is full, so the daemon can write nothing down", ledger.display()),
+        since: Timestamp::now(),
+        until: None,
+        advice: reason.advice().to_owned(),
+    })
+}
+
 fn is_in_flight(job: &Job) -> bool {
     match &job.state {
         State::Submitting | State::Submitted { finish: None, .. } | State::InDoubt { .. } => true,
@@ -361,6 +381,17 @@ mod tests {
         assert_eq!((view.counts.ready, view.counts.failed, view.counts.in_doubt), (3, 5, 1));
         assert_eq!(view.counts.waiting, 1, "what is ignored does not wait for anything");
         assert_eq!(view.waiting[1].detail.as_deref(), Some(".*"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_for_the_daemon_that_cannot_tell_it() {
+        // A file system without any room for bytes.
+        let full = Path::new("/proc/version");
+        let pause = full_ledger(full, &[]).expect("there is no room");
+        assert_eq!(pause.reason, "ledger_unwritable");
+        assert_eq!(full_ledger(full, &[pause]), None, "it was told already");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(full_ledger(folder.path(), &paused()), None, "there is room");
     }
 
     #[test]

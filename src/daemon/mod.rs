@@ -30,6 +30,7 @@ mod start;
 mod step;
 mod turning;
 
+pub use pause::PauseReason;
 pub use shells::Progress;
 pub use snapshot::{DAEMON_FACT, Paused, RELOAD_FACT, ReloadWord, Snapshot};
 

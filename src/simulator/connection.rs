@@ -4,6 +4,7 @@
 //! each accepted stream carries a [`Line`], shared with whoever answers on it: the stream notes the first byte of each
 //! request there, and refuses to read or write from the moment it is cut, whereupon the server drops the connection.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -30,6 +31,17 @@ pub(super) struct Line {
     flushed: Arc<Notify>,
     /// What is still to be written in place of an answer, and then the end.
     last_words: Arc<Mutex<Option<Bytes>>>,
+    /// Who is to be told once everything so far has left.
+    sent: Arc<Mutex<Option<Told>>>,
+}
+
+/// Told once.
+pub(super) struct Told(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Told")
+    }
 }
 
 impl Line {
@@ -40,6 +52,7 @@ impl Line {
             first_byte_at: Arc::default(),
             flushed: Arc::default(),
             last_words: Arc::default(),
+            sent: Arc::default(),
         }
     }
 
@@ -65,6 +78,16 @@ impl Line {
     /// Waits until the server has handed all it had to the system. Called from a body, after its last piece was taken.
     pub(super) async fn flushed(&self) {
         self.flushed.notified().await;
+    }
+
+    /// Calls `tell` once the server has handed to the system all that it had by now. Called after the last piece of an answer
+    /// was taken, so that is when its last byte has left.
+    pub(super) fn once_sent(&self, tell: impl FnOnce() + Send + 'static) {
+        *self.sent() = Some(Told(Box::new(tell)));
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Option<Told>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_cut(&self) -> bool {
@@ -181,7 +204,15 @@ impl AsyncWrite for Wire {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check(context)?;
         self.line.flushed.notify_waiters();
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        // The server flushes only what it has written wholly.
+        if let Poll::Ready(Ok(())) = polled {
+            let told = self.line.sent().take();
+            if let Some(Told(tell)) = told {
+                tell();
+            }
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -153,14 +153,14 @@ impl Delivery {
     }
 
     fn gzip(&mut self) {
-        self.film = Film::of_bytes(gzip(&whole(&self.film)));
+        self.film = Film::of_bytes(gzip(&self.film.whole()));
         self.length = self.film.length();
         self.ranges = false;
         self.is_gzip = true;
     }
 
     fn put_in(&mut self, reel: Reel) {
-        self.film = Film::of_bytes(film::recut(&whole(&self.film), reel));
+        self.film = Film::of_bytes(film::recut(&self.film.whole(), reel));
         self.length = self.film.length();
     }
 }
@@ -173,12 +173,4 @@ fn etag(text: &str) -> String {
 fn denied() -> Answer {
     let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>AccessDenied</Code><Message>link expired</Message></Error>";
     Answer::text(StatusCode::FORBIDDEN, "application/xml", xml)
-}
-
-fn whole(film: &Film) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while (bytes.len() as u64) < film.length() {
-        bytes.extend_from_slice(&film.read(bytes.len() as u64..film.length()));
-    }
-    bytes
 }

@@ -100,6 +100,15 @@ impl Film {
         self.video.len() as u64 + self.boxes.len() as u64 + self.zeros
     }
 
+    /// All of it.
+    pub(super) fn whole(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < self.length() {
+            bytes.extend_from_slice(&self.read(bytes.len() as u64..self.length()));
+        }
+        bytes
+    }
+
     /// The next bytes from `range.start`: some, but not beyond `range.end`; none if the range is empty or past the end.
     pub(super) fn read(&self, range: Range<u64>) -> Bytes {
         let pieces = [Bytes::from_static(self.video), self.boxes.clone()];

@@ -226,6 +226,15 @@ impl Simulator {
         look(&self.shared.lock())
     }
 
+    /// The video of a task as it is delivered where nothing goes wrong, whether or not the task is done.
+    pub fn video(&self, task_id: &str) -> Option<Vec<u8>> {
+        let film = self.with_world(|world| {
+            let task = world.task(task_id)?;
+            Some(film::Film::new(task.format, &task.task_id, &task.prompt, task.seed, self.shared.settings.video_bytes))
+        })?;
+        Some(film.whole())
+    }
+
     /// Ends a task now, however long it was to take; false if there is no such task.
     pub fn finish(&self, task_id: &str) -> bool {
         self.shared.change(|world| world.finish(task_id))

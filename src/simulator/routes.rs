@@ -16,7 +16,7 @@ use super::connection::Line;
 use super::faults::{self, Action, Fault, Manner, Page, Shape};
 use super::film::Film;
 use super::link;
-use super::sending::{Ending, Sending};
+use super::sending::{Ending, Sending, Watched};
 use super::world;
 
 /// What the simulator calls itself in every answer.
@@ -50,13 +50,28 @@ pub(super) async fn serve(
         Ok(mut response) => {
             response.headers_mut().insert(header::SERVER, SERVER);
             visit.note(|request| request.status = Some(response.status().as_u16()));
-            response
+            let number = visit.number;
+            response.map(|body| Body::new(Watched::new(body, note_once_sent(shared.clone(), line.clone(), number))))
         }
         Err(Silence) => {
             line.cut();
             // Never seen: the connection does not take it any more.
             Response::new(Body::empty())
         }
+    }
+}
+
+/// To be called when the last piece of an answer was taken: notes when it has left.
+fn note_once_sent(shared: Arc<Shared>, line: Line, number: u64) -> impl FnOnce() + Unpin + Send + 'static {
+    move || {
+        line.once_sent(move || {
+            let now = Instant::now();
+            shared.change(|world| {
+                if let Some(request) = world.request_mut(number) {
+                    request.answered_at = Some(now);
+                }
+            });
+        });
     }
 }
 
@@ -90,7 +105,9 @@ impl<'a> Visit<'a> {
                 last_byte_at: is_bare.then_some(head_at),
                 body_bytes: 0,
                 body: None,
+                prompt: None,
                 status: None,
+                answered_at: None,
                 task_id: None,
             })
         });

@@ -1,11 +1,14 @@
 //! Bodies of answers: sent piece by piece, and broken off, held up or dripped where a fault says so.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use futures_util::stream;
+use http_body::{Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Line;
@@ -81,5 +84,59 @@ impl Sending {
         }
         self.ending = Ending::Whole;
         Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "broken off by the simulator")))
+    }
+}
+
+/// A body that says when its last piece was taken.
+pub(super) struct Watched<T> {
+    body: Body,
+    taken: Option<T>,
+}
+
+impl<T: FnOnce() + Unpin> Watched<T> {
+    /// `taken` is called once there is nothing more to take; never if the body breaks off.
+    pub(super) fn new(body: Body, taken: T) -> Self {
+        let mut watched = Self { body, taken: Some(taken) };
+        // Nobody asks an empty body for a piece.
+        watched.look();
+        watched
+    }
+
+    fn look(&mut self) {
+        if self.body.is_end_stream()
+            && let Some(taken) = self.taken.take()
+        {
+            taken();
+        }
+    }
+}
+
+impl<T: FnOnce() + Unpin> HttpBody for Watched<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(None) => {
+                if let Some(taken) = self.taken.take() {
+                    taken();
+                }
+            }
+            Poll::Ready(Some(Ok(_))) => self.look(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

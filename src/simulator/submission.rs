@@ -21,6 +21,9 @@ const PICTURE_MAX_BYTES: u64 = 4_911_104;
 /// Strings up to this length, in bytes as they are written, are kept. The longest prompt, all escapes, is shorter.
 const SHORT_STRING: usize = 4096;
 
+/// What stands before the prompt.
+const PROMPT_KEY: &[u8] = b"\"prompt\":\"";
+
 /// Characters decoded at once; a multiple of four.
 const DECODED_AT_ONCE: usize = 64 * 1024;
 
@@ -78,6 +81,7 @@ pub(super) struct Reading {
     string: Option<Text>,
     escaped: bool,
     long: Vec<Result<Decoded, String>>,
+    prompt: Option<String>,
 }
 
 enum Text {
@@ -119,7 +123,12 @@ impl Reading {
 
     fn end_string(&mut self) {
         match self.string.take() {
-            Some(Text::Short(text)) => self.document.extend_from_slice(&text),
+            Some(Text::Short(text)) => {
+                if self.document.ends_with(PROMPT_KEY) {
+                    self.prompt = serde_json::from_slice(&[b"\"", text.as_slice(), b"\""].concat()).ok();
+                }
+                self.document.extend_from_slice(&text);
+            }
             Some(Text::Long(decoder)) => {
                 self.document.extend_from_slice(placeholder(self.long.len()).as_bytes());
                 self.long.push(decoder.finish());
@@ -127,6 +136,11 @@ impl Reading {
             None => {}
         }
         self.document.push(b'"');
+    }
+
+    /// The prompt, if it has come since this was asked last. For the record alone: the whole body is judged at its end.
+    pub(super) fn take_prompt(&mut self) -> Option<String> {
+        self.prompt.take()
     }
 
     /// Judges the whole body.

@@ -149,6 +149,9 @@ impl Visit<'_> {
                 return Ok(Read::Half);
             }
             reading.push(&piece);
+            if let Some(prompt) = reading.take_prompt() {
+                self.note_quietly(|request| request.prompt = Some(prompt));
+            }
             if settings.keep_bodies {
                 kept.extend_from_slice(&piece);
             }

@@ -160,8 +160,12 @@ pub struct Request {
     pub body_bytes: u64,
     /// Its body, where [`Settings::keep_bodies`] says so and it came wholly.
     pub body: Option<Bytes>,
+    /// The prompt of a submission, as soon as that has come.
+    pub prompt: Option<String>,
     /// The HTTP status it was answered with; `None` if it was not, or not yet.
     pub status: Option<u16>,
+    /// When the last byte of its answer was handed to the system; `None` if it was not, or not yet.
+    pub answered_at: Option<Instant>,
     /// The task it was about, or made.
     pub task_id: Option<String>,
 }
@@ -519,7 +523,9 @@ mod tests {
             last_byte_at: None,
             body_bytes: 0,
             body: None,
+            prompt: None,
             status: None,
+            answered_at: None,
             task_id: None,
         };
         for _ in 0..REQUESTS_KEPT + 3 {

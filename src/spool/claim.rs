@@ -133,10 +133,11 @@ impl Spool {
 
     /// Makes the job's folder with its note, whole or not at all; both are durable then.
     fn note_down(&self, job: JobId, claim: &Claim) -> Result<Dir, FileError> {
-        self.work.make_child(&job_name(job))?;
-        let dir = self.work.child(&job_name(job))?;
+        let work = self.work_now()?;
+        work.make_child(&job_name(job))?;
+        let dir = work.child(&job_name(job))?;
         dir.replace(&own_name(NOTE), &own_name(NOTE_BESIDE), note_text(job, claim).as_bytes())?;
-        self.work.sync()?;
+        work.sync()?;
         Ok(dir)
     }
 

@@ -162,9 +162,18 @@ impl Spool {
         self.settings.work.join(job.to_string())
     }
 
+    /// The folder `work/`, opened by its path: a disk that was taken away and came back is another mount, and nothing can be
+    /// renamed between that and what was opened on the former one. What is another folder by now is not ours.
+    fn work_now(&self) -> Result<Arc<Dir>, FileError> {
+        match Dir::open(&self.settings.work) {
+            Ok(work) if work.identity()? == self.work.identity()? => Ok(Arc::new(work)),
+            Ok(_) | Err(_) => Ok(self.work.clone()),
+        }
+    }
+
     fn job_dir(&self, job: JobId) -> Result<Option<Dir>, FileError> {
-        let name = job_name(job);
-        if self.work.holds(&name)? { self.work.child(&name).map(Some) } else { Ok(None) }
+        let (work, name) = (self.work_now()?, job_name(job));
+        if work.holds(&name)? { work.child(&name).map(Some) } else { Ok(None) }
     }
 
     /// The jobs that have a folder in `work/`. Blocks.

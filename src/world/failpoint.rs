@@ -275,6 +275,25 @@ mod on {
         }
     }
 
+    /// Stands still until somebody sends SIGCONT.
+    fn stop() {
+        kill_process(getpid(), Signal::STOP).ok();
+        // Another thread may have been chosen to take the signal. Once it has, this one stops, too, before it can do anything else.
+        while is_stop_pending() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether SIGSTOP was sent to this process and nobody has taken it yet.
+    fn is_stop_pending() -> bool {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let pending = status.lines().filter_map(|line| {
+            let set = line.strip_prefix("ShdPnd:").or_else(|| line.strip_prefix("SigPnd:"))?;
+            u64::from_str_radix(set.trim(), 16).ok()
+        });
+        pending.fold(0, |all, set| all | set) & (1 << (Signal::STOP.as_raw() - 1)) != 0
+    }
+
     impl Plan {
         /// The plan in the environment. One that cannot be read must not pass for one that was carried out.
         fn read() -> Option<Self> {
@@ -358,7 +377,7 @@ mod on {
                 None => Passed::Free,
                 Some(Deed::Kill) => Passed::Killed,
                 Some(Deed::Stop) => {
-                    kill_process(getpid(), Signal::STOP).ok();
+                    stop();
                     Passed::Free
                 }
                 Some(Deed::Fail(errno)) => {

@@ -13,6 +13,7 @@ mod logs;
 mod pauses;
 mod regressions;
 mod rejection;
+#[expect(dead_code, reason = "tests/torture stands on it, too, and uses more of it")]
 mod rig;
 mod shipped_files;
 mod shutdown;

@@ -127,6 +127,16 @@ impl Binary {
         self.lines().iter().any(|line| line["message"] == "ready")
     }
 
+    /// The file that it logs into.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().expect("the child is ours");
@@ -141,6 +151,16 @@ impl Binary {
     /// Asks it to read its configuration anew.
     pub fn hang_up(&self) {
         self.send(Signal::HUP);
+    }
+
+    /// Makes it stand still.
+    pub fn halt(&self) {
+        self.send(Signal::STOP);
+    }
+
+    /// Lets it go on after a halt.
+    pub fn go_on(&self) {
+        self.send(Signal::CONT);
     }
 
     fn send(&self, signal: Signal) {

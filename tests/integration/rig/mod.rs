@@ -69,6 +69,7 @@ pub fn script(text: &str) -> Script {
 /// One test's world.
 pub struct Rig {
     folder: TempDir,
+    root: PathBuf,
     settings: Settings,
     vendor: Option<Simulator>,
     base_url: String,
@@ -77,23 +78,48 @@ pub struct Rig {
     logs: AtomicU32,
     /// Whose programs are started, if not ours.
     user: Option<u32>,
+    program: PathBuf,
+}
+
+/// A file that was dropped and does not lie in exactly as many places as it was dropped at.
+#[derive(Debug)]
+pub struct Misplaced {
+    /// How it was called.
+    pub name: PathBuf,
+    /// How often these bytes were dropped.
+    pub wanted: usize,
+    /// In how many places they lie.
+    pub found: usize,
 }
 
 impl Rig {
     /// A vendor like that, an empty spool, and a configuration that is quick with `extra` laid over it.
     pub fn new(settings: Settings, extra: &str) -> Self {
+        let folder = TempDir::with_prefix("jimengd-").expect("a temporary folder");
+        let root = folder.path().join("spool");
+        Self::of(folder, root, settings, extra)
+    }
+
+    /// The same, its spool at `root`; configuration and logs lie elsewhere.
+    pub fn at(root: &Path, settings: Settings, extra: &str) -> Self {
+        let folder = TempDir::with_prefix("jimengd-").expect("a temporary folder");
+        Self::of(folder, root.to_owned(), settings, extra)
+    }
+
+    fn of(folder: TempDir, root: PathBuf, settings: Settings, extra: &str) -> Self {
         let vendor = Simulator::start(settings.clone()).expect("a free port");
         let base_url = vendor.base_url();
-        let folder = TempDir::with_prefix("jimengd-").expect("a temporary folder");
         let settings = Settings { listen: vendor.addr(), ..settings };
         let rig = Self {
             folder,
+            root,
             settings,
             vendor: Some(vendor),
             base_url,
             dropped: Mutex::default(),
             logs: AtomicU32::default(),
             user: None,
+            program: PathBuf::from(daemons::PROGRAM),
         };
         rig.set_token(TOKEN);
         rig.configure(extra);
@@ -149,7 +175,12 @@ log: {{format: json, level: debug}}
 
     /// The spool's root.
     pub fn root(&self) -> PathBuf {
-        self.folder.path().join("spool")
+        self.root.clone()
+    }
+
+    /// The program that is started from now on.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// The configuration's file.
@@ -215,6 +246,17 @@ log: {{format: json, level: debug}}
         Binary::start(self.command(), arguments, environment, &log)
     }
 
+    /// Starts `jimengd run --config …` with more arguments under another program, such as a tracer.
+    pub fn spawn_under(&self, mut tracer: Command, more: &[&str]) -> Binary {
+        let number = self.logs.fetch_add(1, Ordering::Relaxed) + 1;
+        let log = self.folder().join(format!("log-{number}.jsonl"));
+        let config = self.config_file();
+        let mut arguments = vec!["run", "--config", config.to_str().expect("a plain path")];
+        arguments.extend(more);
+        tracer.arg(&self.program);
+        Binary::start(tracer, &arguments, &[], &log)
+    }
+
     /// Starts `jimengd run --config …` with more arguments and a plan of its fail points: see `src/world/failpoint.rs`.
     pub fn spawn_failing(&self, plan: &str, more: &[&str]) -> Binary {
         let config = self.config_file();
@@ -253,7 +295,7 @@ log: {{format: json, level: debug}}
     fn command(&self) -> Command {
         match self.user {
             Some(user) => daemons::command_of(user, &self.own_program()),
-            None => Command::new(daemons::PROGRAM),
+            None => Command::new(&self.program),
         }
     }
 
@@ -267,8 +309,8 @@ log: {{format: json, level: debug}}
     pub fn hand_over(&mut self) {
         if rustix::process::geteuid().is_root() {
             let program = self.own_program();
-            if fs::hard_link(daemons::PROGRAM, &program).is_err() {
-                fs::copy(daemons::PROGRAM, &program).unwrap();
+            if fs::hard_link(&self.program, &program).is_err() {
+                fs::copy(&self.program, &program).unwrap();
             }
             self.user = Some(NOBODY);
             std::os::unix::fs::chown(self.folder(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -327,6 +369,11 @@ log: {{format: json, level: debug}}
     /// Forgets what was dropped under that name: its user has taken it away or changed it.
     pub fn forget(&self, name: impl AsRef<Path>) {
         self.dropped().retain(|(_, dropped)| dropped != name.as_ref());
+    }
+
+    /// How often something was dropped under that name.
+    pub fn times_dropped(&self, name: &str) -> usize {
+        self.dropped().iter().filter(|(_, dropped)| dropped == Path::new(name)).count()
     }
 
     fn dropped(&self) -> MutexGuard<'_, Vec<(String, PathBuf)>> {
@@ -476,15 +523,20 @@ log: {{format: json, level: debug}}
 
     /// Every file that was dropped lies in exactly one of inbox, work, archive and error.
     pub fn assert_everywhere_once(&self) {
-        self.assert_everywhere(|found, wanted| found == wanted);
+        if let Some(Misplaced { name, found, .. }) = self.misplaced().first() {
+            panic!("{} lies in {found} places\n{}", name.display(), self.scene());
+        }
     }
 
     /// Every file that was dropped lies somewhere: perhaps in two places, in the middle of a move to another mount.
     pub fn assert_nothing_lost(&self) {
-        self.assert_everywhere(|found, wanted| found >= wanted);
+        if let Some(Misplaced { name, found, wanted }) = self.misplaced().iter().find(|file| file.found < file.wanted) {
+            panic!("{} lies in {found} places, not {wanted}\n{}", name.display(), self.scene());
+        }
     }
 
-    fn assert_everywhere(&self, is_right: fn(usize, usize) -> bool) {
+    /// The files that were dropped and do not lie in exactly one of inbox, work, archive and error.
+    pub fn misplaced(&self) -> Vec<Misplaced> {
         let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
         for (hash, _) in self.dropped().iter() {
             *wanted.entry(hash.clone()).or_default() += 1;
@@ -498,15 +550,13 @@ log: {{format: json, level: debug}}
                 *found.entry(sha256(&fs::read(&path).unwrap())).or_default() += 1;
             }
         }
-        for (hash, name) in self.dropped().iter() {
-            let (wanted, found) = (wanted[hash], found.get(hash).copied().unwrap_or_default());
-            assert!(
-                is_right(found, wanted),
-                "{} lies in {found} places, not {wanted}\n{}",
-                name.display(),
-                self.scene()
-            );
-        }
+        let dropped = self.dropped();
+        let placed = dropped.iter().map(|(hash, name)| Misplaced {
+            name: name.clone(),
+            wanted: wanted[hash],
+            found: found.get(hash).copied().unwrap_or_default(),
+        });
+        placed.filter(|placed| placed.found != placed.wanted).collect()
     }
 
     /// No temporary video, no job's folder in `work/`, nothing dropped is left in the inbox, and the vendor has nothing to

@@ -1,0 +1,164 @@
+//! Disks that are full or read-only in the middle of a job, and then are not: every job ends well without an operator, and
+//! `status` says meanwhile what is wrong.
+//!
+//! The program stops itself right before an effect; then the disk is filled, and it goes on.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Filler, Memory, Room};
+use crate::power::{Course, is_stopped};
+use crate::rig::vendor;
+use crate::spool::{Living, Spool};
+use crate::tally::{Breach, Tally};
+
+/// As small as what is put there, and a bit.
+const SMALL: &str = "size=2m,nr_inodes=100";
+
+/// A ledger with its log takes more.
+const SMALL_LEDGER: &str = "size=8m";
+
+/// The room that is asked for before a claim is no matter here: it is taken in the middle of a job.
+const CONFIG: &str = "min_free: null\n";
+
+/// Where a disk refuses work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The video is about to be written.
+    Download,
+    /// The receipt is.
+    Publish,
+    /// The pair is about to go to the archive.
+    Archive,
+    /// The pair is about to go to the error folder.
+    Reject,
+    /// The report is about to be written.
+    Report,
+}
+
+impl Place {
+    pub const ALL: [Self; 5] = [Self::Download, Self::Publish, Self::Archive, Self::Reject, Self::Report];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Publish => "publish",
+            Self::Archive => "archive",
+            Self::Reject => "reject",
+            Self::Report => "report",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Download | Self::Publish => "outbox",
+            Self::Archive => "archive",
+            Self::Reject | Self::Report => "error",
+        }
+    }
+
+    fn course(self) -> Course {
+        match self {
+            Self::Download | Self::Publish | Self::Archive => Course::Delivery,
+            Self::Reject | Self::Report => Course::Rejection,
+        }
+    }
+
+    /// What the effect is called that the program stops before.
+    fn effect(self, root: &Path) -> String {
+        match self {
+            Self::Download | Self::Archive | Self::Reject => format!("{}/", root.join(self.folder()).display()),
+            Self::Publish | Self::Report => ".yaml.part".to_owned(),
+        }
+    }
+}
+
+/// A disk that is full during one move, and then is not.
+pub async fn full(place: Place, room: Room, program: Option<PathBuf>) -> Tally {
+    let (spool, disk) = with_small(place, program);
+    let living = until_stopped(&spool, &place.effect(&spool.rig.root())).await;
+    let filler = Filler::new(&disk, room);
+    living.daemon.go_on();
+    spool.until_paused(&["disk_full"]).await;
+    drop(filler);
+    ends_well(spool, living, place.course(), &format!("{room:?} used up at {}", place.label())).await
+}
+
+/// A disk that is read-only during one move, and then is not.
+pub async fn read_only(place: Place, program: Option<PathBuf>) -> Tally {
+    let (spool, disk) = with_small(place, program);
+    let living = until_stopped(&spool, &place.effect(&spool.rig.root())).await;
+    Memory::remount(&disk, "ro");
+    living.daemon.go_on();
+    spool.until_paused(&["read_only"]).await;
+    Memory::remount(&disk, "rw");
+    ends_well(spool, living, place.course(), &format!("read-only at {}", place.label())).await
+}
+
+/// A ledger on a full disk; `effect` is what the program is about to do when the disk is filled.
+pub async fn full_ledger(effect: &'static str, program: Option<PathBuf>) -> Tally {
+    let elsewhere = tempfile::TempDir::with_prefix("jimengd-folders-").unwrap();
+    let root = elsewhere.path().join("root");
+    let _memory = Memory::new(&root, SMALL_LEDGER);
+    for folder in ["inbox", "work", "outbox", "error", "archive"] {
+        let there = elsewhere.path().join(folder);
+        fs::create_dir(&there).unwrap();
+        symlink(there, root.join(folder)).unwrap();
+    }
+    let spool = Spool::with(Some(&root), vendor(), program.as_deref(), CONFIG);
+    Course::Delivery.begin(&spool);
+    let living = until_stopped(&spool, effect).await;
+    let filler = Filler::new(&root, Room::Bytes);
+    living.daemon.go_on();
+    spool.until("the log tells of it", || living.daemon.said().contains("cannot write the ledger")).await;
+    spool.until_paused(&["ledger_unwritable"]).await;
+    drop(filler);
+    ends_well(spool, living, Course::Delivery, &format!("ledger full at {effect}")).await
+}
+
+/// Everything on one disk, which is full when the video comes.
+pub async fn all_full(program: Option<PathBuf>) -> Tally {
+    let folder = tempfile::TempDir::with_prefix("jimengd-folders-").unwrap();
+    let root = folder.path().join("root");
+    let _memory = Memory::new(&root, SMALL_LEDGER);
+    let spool = Spool::with(Some(&root), vendor(), program.as_deref(), CONFIG);
+    Course::Delivery.begin(&spool);
+    let living = until_stopped(&spool, &Place::Download.effect(&root)).await;
+    let filler = Filler::new(&root, Room::Bytes);
+    living.daemon.go_on();
+    spool.until_paused(&["ledger_unwritable", "disk_full"]).await;
+    drop(filler);
+    ends_well(spool, living, Course::Delivery, "all on one full disk").await
+}
+
+/// A spool with its pair, and the folder of the place on a small disk of its own.
+fn with_small(place: Place, program: Option<PathBuf>) -> (Spool, PathBuf) {
+    let spool = Spool::with(None, vendor(), program.as_deref(), CONFIG);
+    let disk = spool.rig.root().join(place.folder());
+    // Unmounted by the end of everything: the audit looks at what is on it.
+    Memory::new(&disk, SMALL).keep();
+    place.course().begin(&spool);
+    (spool, disk)
+}
+
+/// Starts a life that stops before the first effect that is called so.
+async fn until_stopped(spool: &Spool, effect: &str) -> Living {
+    let living = spool.start_failing(&format!("on={effect};do=stop"), &[]);
+    spool.until(&format!("stopped before {effect}"), || is_stopped(living.daemon.pid())).await;
+    living
+}
+
+async fn ends_well(mut spool: Spool, living: Living, course: Course, what: &str) -> Tally {
+    let (videos, reports) = match course {
+        Course::Delivery => (1, 0),
+        Course::Rejection => (0, 1),
+    };
+    spool.until_over(videos, reports).await;
+    spool.stop(living).await;
+    let mut tally = spool.close(what).await;
+    if (tally.delivered, tally.rejected) != (videos as u64, reports as u64) {
+        tally.complain(Breach::Odd, format!("{what}: {} videos, {} rejected", tally.delivered, tally.rejected));
+    }
+    tally
+}
