@@ -9,6 +9,7 @@ mod crash_recovery;
 mod delivery;
 mod house;
 mod logs;
+mod operations;
 mod pauses;
 mod regressions;
 mod rejection;
