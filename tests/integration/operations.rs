@@ -7,7 +7,8 @@ mod operation;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunne
 use tokio::runtime::Runtime;
 
 use operation::{Case, Operation, cases};
+use world::Tally;
 
 /// Lists, if nobody asks for more.
 const CASES: u32 = 48;
@@ -22,8 +24,8 @@ const CASES: u32 = 48;
 /// What these are made up from.
 const SEED: u64 = 20_261_130;
 
-/// The longest list.
-const OPERATIONS_MAX: usize = 10;
+/// Verses of the longest list.
+const VERSES_MAX: usize = 6;
 
 /// Lists at once.
 const AT_ONCE: u32 = 8;
@@ -57,11 +59,11 @@ fn whatever_happens_nothing_is_paid_twice_lost_half_made_or_stuck() {
     let seed = if asked { fastrand::u64(..) } else { SEED };
     let runtime = runtime();
     let (failed, begun) = (AtomicBool::new(false), Instant::now());
-    let (lists, operations) = (AtomicU32::new(0), AtomicUsize::new(0));
+    let tally = Mutex::new(Tally::default());
     let found = thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE)
             .map(|worker| {
-                let (runtime, failed, lists, operations) = (&runtime, &failed, &lists, &operations);
+                let (runtime, failed, tally) = (&runtime, &failed, &tally);
                 let config = Config {
                     cases: all / AT_ONCE + u32::from(worker < all % AT_ONCE),
                     max_shrink_iters: SHRINKS_MAX,
@@ -72,24 +74,22 @@ fn whatever_happens_nothing_is_paid_twice_lost_half_made_or_stuck() {
                 };
                 let mine = AtomicBool::new(false);
                 scope.spawn(move || {
-                    TestRunner::new(config).run(&cases(OPERATIONS_MAX), |case| {
+                    TestRunner::new(config).run(&cases(VERSES_MAX), |case| {
                         let is_shrinking = mine.load(Ordering::SeqCst);
                         if failed.load(Ordering::SeqCst) && !is_shrinking {
                             // One failure at a time is enough.
                             return Ok(());
                         }
                         for _ in 0..if is_shrinking { SHRINK_TRIES } else { 1 } {
-                            let carried_out = AssertUnwindSafe(|| runtime.block_on(world::replay(&case)));
-                            if let Err(panic) = catch_unwind(carried_out) {
-                                if !is_shrinking && failed.swap(true, Ordering::SeqCst) {
-                                    return Ok(());
+                            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(world::replay(&case)))) {
+                                Ok(of_this) => *tally.lock().unwrap() += of_this,
+                                Err(_) if !is_shrinking && failed.swap(true, Ordering::SeqCst) => return Ok(()),
+                                Err(panic) => {
+                                    mine.store(true, Ordering::SeqCst);
+                                    return Err(TestCaseError::fail(words(&*panic)));
                                 }
-                                mine.store(true, Ordering::SeqCst);
-                                return Err(TestCaseError::fail(words(&*panic)));
                             }
                         }
-                        lists.fetch_add(1, Ordering::SeqCst);
-                        operations.fetch_add(case.operations.len(), Ordering::SeqCst);
                         Ok(())
                     })
                 })
@@ -97,8 +97,7 @@ fn whatever_happens_nothing_is_paid_twice_lost_half_made_or_stuck() {
             .collect();
         workers.into_iter().filter_map(|worker| worker.join().expect("a panic is caught").err()).next()
     });
-    let (lists, operations) = (lists.into_inner(), operations.into_inner());
-    println!("seed {seed}: {lists} lists, {operations} operations in {:.1?}", begun.elapsed());
+    println!("seed {seed}, {:.1?}: {:?}", begun.elapsed(), tally.into_inner().unwrap());
     match found {
         None => {}
         Some(TestError::Abort(why)) => panic!("{why}"),

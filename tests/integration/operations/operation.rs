@@ -3,6 +3,7 @@
 //! Whatever stands here is written as Rust writes it, so that a list that fails can be pasted into a test as it was printed.
 //! Each list shrinks towards fewer operations, and each operation towards its plainest form.
 
+use proptest::option;
 use proptest::prelude::*;
 
 /// One spool's fate.
@@ -352,24 +353,41 @@ impl Account {
     }
 }
 
-/// Lists of up to so many operations.
-pub fn cases(operations_max: usize) -> impl Strategy<Value = Case> {
+/// Lists of up to so many verses. Each begins with a drop, for before that nothing can happen.
+pub fn cases(verses_max: usize) -> impl Strategy<Value = Case> {
     let slots = prop_oneof![Just(1), Just(3)];
-    (slots, prop::collection::vec(operations(), 1..=operations_max))
-        .prop_map(|(slots, operations)| Case { slots, operations })
+    let verses = prop::collection::vec(verses(), 0..verses_max);
+    (slots, drops(), option::of(runs()), verses).prop_map(|(slots, drop, run, verses)| Case {
+        slots,
+        operations: [drop].into_iter().chain(run).chain(verses.into_iter().flatten()).collect(),
+    })
 }
 
-fn operations() -> impl Strategy<Value = Operation> {
+/// Something is dropped, the daemon runs, somebody meddles: in this order they stir each other up. Each may be left out.
+fn verses() -> impl Strategy<Value = Vec<Operation>> {
+    (option::weighted(0.6, drops()), option::weighted(0.9, runs()), option::weighted(0.5, meddlings()))
+        .prop_map(|(drop, run, meddling)| [drop, run, meddling].into_iter().flatten().collect())
+}
+
+fn drops() -> impl Strategy<Value = Operation> {
+    (names(), pairs()).prop_map(|(name, pair)| Operation::Drop(name, pair))
+}
+
+fn runs() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        10 => (names(), pairs()).prop_map(|(name, pair)| Operation::Drop(name, pair)),
-        4 => Just(Operation::Turn(Vendor::Plain)),
-        6 => points().prop_map(Operation::Crash),
-        5 => vendors().prop_map(Operation::Turn),
-        4 => (points(), troubles()).prop_map(|(point, trouble)| Operation::Fail(point, trouble)),
-        2 => (1_u16..150).prop_map(Operation::Stop),
-        3 => (0_u8..4, edits()).prop_map(|(which, edit)| Operation::Retry(which, edit)),
-        1 => times().prop_map(Operation::Pass),
-        1 => (1_u8..5).prop_map(Operation::Restore),
+        3 => Just(Operation::Turn(Vendor::Plain)),
+        5 => points().prop_map(Operation::Crash),
+        4 => vendors().prop_map(Operation::Turn),
+        3 => (points(), troubles()).prop_map(|(point, trouble)| Operation::Fail(point, trouble)),
+        1 => (1_u16..150).prop_map(Operation::Stop),
+    ]
+}
+
+fn meddlings() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        6 => (0_u8..4, edits()).prop_map(|(which, edit)| Operation::Retry(which, edit)),
+        2 => times().prop_map(Operation::Pass),
+        3 => (1_u8..6).prop_map(Operation::Restore),
         1 => Just(Operation::Lose),
         1 => accounts().prop_map(Operation::Switch),
     ]
@@ -410,6 +428,8 @@ fn vendors() -> impl Strategy<Value = Vendor> {
         Vendor::NoLinks,
         Vendor::GivenUp,
         Vendor::GivenUp,
+        Vendor::GivenUp,
+        Vendor::GivenUp,
         Vendor::VideoCut,
         Vendor::VideoExpired,
         Vendor::VideoShort,
@@ -419,7 +439,7 @@ fn vendors() -> impl Strategy<Value = Vendor> {
 
 fn points() -> impl Strategy<Value = Point> {
     prop_oneof![
-        6 => (1_u16..120).prop_map(Point::Nth),
+        6 => (1_u16..150).prop_map(Point::Nth),
         2 => (1_u8..14).prop_map(Point::Commit),
         2 => (1_u8..12).prop_map(Point::Rename),
         1 => (1_u8..20).prop_map(Point::Sync),
@@ -451,5 +471,5 @@ fn times() -> impl Strategy<Value = Time> {
 }
 
 fn accounts() -> impl Strategy<Value = Account> {
-    prop_oneof![Just(Account::Own), Just(Account::OtherToken), Just(Account::Barred), Just(Account::Stranger)]
+    prop_oneof![3 => Just(Account::Own), 1 => Just(Account::OtherToken), 1 => Just(Account::Barred), 1 => Just(Account::Stranger)]
 }

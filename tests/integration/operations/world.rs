@@ -51,7 +51,7 @@ const LEDGER_FILES: [&str; 3] = ["", "-wal", "-shm"];
 ///
 /// # Panics
 /// What must hold does not.
-pub async fn replay(case: &Case) {
+pub async fn replay(case: &Case) -> Tally {
     let mut world = World::new(case.slots);
     for (number, operation) in case.operations.iter().enumerate() {
         world.step = format!("operation {}, {operation:?}", number + 1);
@@ -61,6 +61,43 @@ pub async fn replay(case: &Case) {
     }
     world.step = "the last turn".to_owned();
     world.end().await;
+    world.tally()
+}
+
+/// What has come of lists, so that it shows whether they stir anything.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tally {
+    pub lists: usize,
+    pub operations: usize,
+    pub runs: usize,
+    pub kills: usize,
+    pub failed_effects: usize,
+    pub retries: usize,
+    pub resumed: usize,
+    pub ghosts: usize,
+    pub pairs: usize,
+    pub paid: u64,
+    pub videos: usize,
+    pub reports: usize,
+    pub in_doubt: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.lists += other.lists;
+        self.operations += other.operations;
+        self.runs += other.runs;
+        self.kills += other.kills;
+        self.failed_effects += other.failed_effects;
+        self.retries += other.retries;
+        self.resumed += other.resumed;
+        self.ghosts += other.ghosts;
+        self.pairs += other.pairs;
+        self.paid += other.paid;
+        self.videos += other.videos;
+        self.reports += other.reports;
+        self.in_doubt += other.in_doubt;
+    }
 }
 
 /// What was dropped once.
@@ -102,8 +139,9 @@ struct World {
     may_doubt: bool,
     /// The last run went on until nothing could move, whatever had been before.
     is_calm: bool,
-    runs: u32,
+    runs: usize,
     step: String,
+    tally: Tally,
 }
 
 /// A row of the ledger.
@@ -151,6 +189,7 @@ impl World {
             is_calm: false,
             runs: 0,
             step: String::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -158,6 +197,7 @@ impl World {
 
     async fn perform(&mut self, operation: Operation) {
         self.is_calm = false;
+        self.tally.operations += 1;
         match operation {
             Operation::Drop(name, pair) => self.drop_pair(name, pair),
             Operation::Turn(vendor) => self.turn(vendor).await,
@@ -235,13 +275,16 @@ impl World {
     async fn crash(&mut self, point: Point) {
         let ran = self.run(Vendor::Plain, &format!("{};do=kill", point.plan()), None).await;
         self.may_doubt |= ran.code == KILLED;
+        self.tally.kills += usize::from(ran.code == KILLED);
         assert!(ran.waits || ran.code == KILLED || ENDS.contains(&ran.code), "{}: {}", self.step, ran.code);
     }
 
     async fn fail(&mut self, point: Point, trouble: Trouble) {
         let ran = self.run(Vendor::Plain, &format!("{};do={}", point.plan(), trouble.label()), None).await;
         assert!(ran.waits || ENDS_IN_TROUBLE.contains(&ran.code), "{}: {}\n{}", self.step, ran.code, self.scene());
-        self.may_doubt |= self.failed_at(point, &ran.points).is_some_and(|failed| failed.contains(" answer submit"));
+        let failed = self.failed_at(point, &ran.points);
+        self.may_doubt |= failed.is_some_and(|failed| failed.contains(" answer submit"));
+        self.tally.failed_effects += usize::from(failed.is_some());
     }
 
     /// The line of the point that a plan names.
@@ -367,6 +410,7 @@ impl World {
             fs::create_dir_all(target.parent().unwrap()).unwrap();
             fs::rename(file, target).unwrap();
         }
+        self.tally.retries += 1;
         let job = report["job"].as_str().expect("a report names its job").to_owned();
         let number = self.dropped.iter().position(|dropped| dropped.sidecar_sha256 == hash).expect("it was dropped");
         match edit {
@@ -407,7 +451,8 @@ impl World {
     fn see_what_goes_on(&mut self) {
         let earlier: BTreeSet<String> = self.rows().into_iter().filter_map(|row| row.earlier).collect();
         for dropped in &mut self.dropped {
-            dropped.goes_on_with.take_if(|job| earlier.contains(job));
+            let gone_on = dropped.goes_on_with.take_if(|job| earlier.contains(job));
+            self.tally.resumed += usize::from(gone_on.is_some());
         }
     }
 
@@ -433,6 +478,7 @@ impl World {
         self.ended = self.ended_jobs();
         let lost = |row: &Row| !row.is_final() && !self.rig.root().join("work").join(&row.job).exists();
         self.ghosts = self.rows().into_iter().filter(lost).map(|row| row.job).collect();
+        self.tally.ghosts += self.ghosts.len();
     }
 
     fn keep_backup(&mut self) {
@@ -452,6 +498,20 @@ impl World {
         assert!(live.is_empty(), "{}: {live:?} have not ended\n{}", self.step, self.scene());
         assert_eq!(self.rig.list("inbox"), Vec::<String>::new(), "{}: left in the inbox\n{}", self.step, self.scene());
         self.rig.assert_all_is_well();
+    }
+
+    fn tally(&self) -> Tally {
+        let in_doubt = self.reports().iter().filter(|(_, report)| report["reason"] == "in_doubt").count();
+        Tally {
+            lists: 1,
+            runs: self.runs,
+            pairs: self.dropped.len(),
+            paid: self.rig.vendor().paid(),
+            videos: self.rig.videos(),
+            reports: self.rig.reports(),
+            in_doubt,
+            ..self.tally
+        }
     }
 
     // ---- what must hold ----
