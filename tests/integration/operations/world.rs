@@ -109,8 +109,8 @@ struct Dropped {
     sidecar_label: PathBuf,
     /// Submissions that may be accepted.
     allowed: u64,
-    /// The failed job that this pair, moved back, must go on with unpaid.
-    goes_on_with: Option<String>,
+    /// The failed job that this pair, moved back under this name, must go on with unpaid.
+    goes_on_with: Option<(String, PathBuf)>,
 }
 
 /// How a run of the daemon ended.
@@ -133,8 +133,11 @@ struct World {
     ended: BTreeMap<String, (String, String)>,
     /// Jobs whose report may lie alone: their pair was moved back.
     moved_back: BTreeSet<String>,
-    /// Jobs that a ledger from a backup takes for live ones, and whose files have gone on since.
+    /// Jobs of which a ledger that was put back knows less than what has become of their files: nothing is paid for them or lost,
+    /// but a report may lie alone.
     ghosts: BTreeSet<String>,
+    /// Pairs that were on their way out of `work/` when that was forgotten. One half may be back in the inbox.
+    torn: BTreeSet<String>,
     /// Something has happened after which a submission may be in doubt.
     may_doubt: bool,
     /// The last run went on until nothing could move, whatever had been before.
@@ -147,6 +150,8 @@ struct World {
 /// A row of the ledger.
 struct Row {
     job: String,
+    /// Folder and stem, as the file's name begins.
+    pair: String,
     state: String,
     earlier: Option<String>,
     detail: String,
@@ -155,6 +160,11 @@ struct Row {
 impl Row {
     fn is_final(&self) -> bool {
         ["delivered", "failed"].contains(&self.state.as_str())
+    }
+
+    /// Whether its files may lie in two folders.
+    fn is_ending(&self) -> bool {
+        ["fetched", "failing"].contains(&self.state.as_str())
     }
 
     fn detail(&self) -> Json {
@@ -185,6 +195,7 @@ impl World {
             ended: BTreeMap::new(),
             moved_back: BTreeSet::new(),
             ghosts: BTreeSet::new(),
+            torn: BTreeSet::new(),
             may_doubt: false,
             is_calm: false,
             runs: 0,
@@ -201,8 +212,8 @@ impl World {
         match operation {
             Operation::Drop(name, pair) => self.drop_pair(name, pair),
             Operation::Turn(vendor) => self.turn(vendor).await,
-            Operation::Crash(point) => self.crash(point).await,
-            Operation::Fail(point, trouble) => self.fail(point, trouble).await,
+            Operation::Crash(point, vendor) => self.crash(point, vendor).await,
+            Operation::Fail(point, trouble, vendor) => self.fail(point, trouble, vendor).await,
             Operation::Stop(points) => self.stop(points).await,
             Operation::Pass(time) => self.pass(time),
             Operation::Retry(which, edit) => self.retry(which, edit),
@@ -224,6 +235,8 @@ impl World {
             return;
         }
         fs::create_dir_all(picture.parent().unwrap()).unwrap();
+        // One that was moved back and is being claimed finds its name taken, if it comes back, and its report with it.
+        self.forget_tasks_of(|name| name == sidecar);
         let number = self.dropped.len();
         if pair != Pair::Address {
             let bytes = pictures::png();
@@ -264,7 +277,6 @@ impl World {
     }
 
     async fn turn(&mut self, vendor: Vendor) {
-        self.may_doubt |= vendor.loses_answers();
         let ran = self.run(vendor, "", None).await;
         assert!(ran.waits || ENDS.contains(&ran.code), "{}: it ended with {}\n{}", self.step, ran.code, self.scene());
         self.is_calm = true;
@@ -272,15 +284,15 @@ impl World {
         assert!(ran.code != 69 || may_be_held, "{}: the API holds nothing back\n{}", self.step, self.scene());
     }
 
-    async fn crash(&mut self, point: Point) {
-        let ran = self.run(Vendor::Plain, &format!("{};do=kill", point.plan()), None).await;
+    async fn crash(&mut self, point: Point, vendor: Vendor) {
+        let ran = self.run(vendor, &format!("{};do=kill", point.plan()), None).await;
         self.may_doubt |= ran.code == KILLED;
         self.tally.kills += usize::from(ran.code == KILLED);
         assert!(ran.waits || ran.code == KILLED || ENDS.contains(&ran.code), "{}: {}", self.step, ran.code);
     }
 
-    async fn fail(&mut self, point: Point, trouble: Trouble) {
-        let ran = self.run(Vendor::Plain, &format!("{};do={}", point.plan(), trouble.label()), None).await;
+    async fn fail(&mut self, point: Point, trouble: Trouble, vendor: Vendor) {
+        let ran = self.run(vendor, &format!("{};do={}", point.plan(), trouble.label()), None).await;
         assert!(ran.waits || ENDS_IN_TROUBLE.contains(&ran.code), "{}: {}\n{}", self.step, ran.code, self.scene());
         let failed = self.failed_at(point, &ran.points);
         self.may_doubt |= failed.is_some_and(|failed| failed.contains(" answer submit"));
@@ -307,6 +319,7 @@ impl World {
     /// Runs the program until it ends by itself, until nothing moves but by waiting, or until it has passed so many points.
     async fn run(&mut self, vendor: Vendor, plan: &str, stop_after: Option<u16>) -> Ran {
         self.runs += 1;
+        self.may_doubt |= vendor.loses_answers();
         let script = format!("{}{}{}", self.account.script(), vendor.script(), self.expired_links());
         self.rig.vendor().follow(rig::script(&script));
         self.rig.set_token(self.account.token());
@@ -352,7 +365,7 @@ impl World {
         let soon = Timestamp::now() + WORTH_WAITING;
         let all_wait = !live.is_empty() && live.iter().all(|row| row.waits_until().is_some_and(|until| until > soon));
         let paused = || self.rig.snapshot().is_some_and(|snapshot| !snapshot.paused.is_empty());
-        all_wait && self.rig.jobs_in_work() <= live.len() && (self.rig.list("inbox").is_empty() || paused())
+        all_wait && self.rig.jobs_in_work() <= live.len() && (self.untaken().is_empty() || paused())
     }
 
     /// What the vendor has to say of links that the daemon holds since before a while in which time passed.
@@ -419,7 +432,9 @@ impl World {
                 let pair = if files.len() == 1 { Pair::Address } else { Pair::Good };
                 self.write_sidecar(&targets[sidecar], pair);
             }
-            Edit::Same if self.must_go_on(&job, report) => self.dropped[number].goes_on_with = Some(job.clone()),
+            Edit::Same if self.must_go_on(&job, report) => {
+                self.dropped[number].goes_on_with = Some((job.clone(), targets[sidecar].clone()));
+            }
             Edit::Same => self.dropped[number].allowed += self.dropped[number].pair.accepted_max(),
         }
         self.moved_back.insert(job);
@@ -439,9 +454,13 @@ impl World {
 
     /// What was to go on unpaid is a new job now, unless it has gone on already.
     fn forget_tasks(&mut self) {
+        self.forget_tasks_of(|_| true);
+    }
+
+    fn forget_tasks_of(&mut self, is_meant: impl Fn(&Path) -> bool) {
         self.see_what_goes_on();
         for dropped in &mut self.dropped {
-            if dropped.goes_on_with.take().is_some() {
+            if dropped.goes_on_with.take_if(|(_, name)| is_meant(name)).is_some() {
                 dropped.allowed += dropped.pair.accepted_max();
             }
         }
@@ -451,7 +470,7 @@ impl World {
     fn see_what_goes_on(&mut self) {
         let earlier: BTreeSet<String> = self.rows().into_iter().filter_map(|row| row.earlier).collect();
         for dropped in &mut self.dropped {
-            let gone_on = dropped.goes_on_with.take_if(|job| earlier.contains(job));
+            let gone_on = dropped.goes_on_with.take_if(|(job, _)| earlier.contains(job));
             self.tally.resumed += usize::from(gone_on.is_some());
         }
     }
@@ -466,6 +485,7 @@ impl World {
     fn put_ledger(&mut self, files: &[(&'static str, Vec<u8>)]) {
         self.may_doubt = true;
         self.forget_tasks();
+        let before = self.rows();
         for suffix in LEDGER_FILES {
             let path = self.ledger_file(suffix);
             if path.exists() {
@@ -476,9 +496,16 @@ impl World {
             fs::write(self.ledger_file(suffix), bytes).unwrap();
         }
         self.ended = self.ended_jobs();
-        let lost = |row: &Row| !row.is_final() && !self.rig.root().join("work").join(&row.job).exists();
-        self.ghosts = self.rows().into_iter().filter(lost).map(|row| row.job).collect();
-        self.tally.ghosts += self.ghosts.len();
+        let now = self.rows();
+        let has_gone_on = |row: &&Row| !row.is_final() && !self.rig.root().join("work").join(&row.job).exists();
+        let ghosts: Vec<String> = now.iter().filter(has_gone_on).map(|row| row.job.clone()).collect();
+        self.tally.ghosts += ghosts.len();
+        self.ghosts.extend(ghosts);
+        let is_known = |row: &&Row| now.iter().any(|now| (&now.job, &now.state) == (&row.job, &row.state));
+        for row in before.iter().filter(|row| row.is_ending() && !is_known(row)) {
+            self.ghosts.insert(row.job.clone());
+            self.torn.insert(row.pair.clone());
+        }
     }
 
     fn keep_backup(&mut self) {
@@ -496,7 +523,7 @@ impl World {
         self.check();
         let live: Vec<String> = self.rows().iter().filter(|row| !row.is_final()).map(|row| row.job.clone()).collect();
         assert!(live.is_empty(), "{}: {live:?} have not ended\n{}", self.step, self.scene());
-        assert_eq!(self.rig.list("inbox"), Vec::<String>::new(), "{}: left in the inbox\n{}", self.step, self.scene());
+        assert_eq!(self.untaken(), Vec::<String>::new(), "{}: left in the inbox\n{}", self.step, self.scene());
         self.rig.assert_all_is_well();
     }
 
@@ -594,7 +621,7 @@ impl World {
             let waits = row.waits_until().is_some() || (row.state == "queued" && held);
             assert!(waits, "{}: job {} is {} and waits for nothing\n{}", self.step, row.job, row.state, self.scene());
         }
-        let is_live = |name: &str| live.iter().any(|row| name.contains(&row.job));
+        let is_live = |name: &str| live.iter().map(|row| &row.job).chain(&self.ghosts).any(|job| name.contains(job));
         for folder in ["inbox", "outbox", "error", "archive"] {
             let hidden = |name: &String| name.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
             let left: Vec<String> =
@@ -605,11 +632,17 @@ impl World {
         let left: Vec<String> =
             self.rig.list("work").into_iter().filter(|name| !own.contains(&name.as_str()) && !is_live(name)).collect();
         assert!(left.is_empty(), "{}: left in work: {left:?}\n{}", self.step, self.scene());
-        let inbox = self.rig.list("inbox");
+        let inbox = self.untaken();
         assert!(held || inbox.is_empty(), "{}: {inbox:?} are not taken\n{}", self.step, self.scene());
     }
 
     // ---- what is there ----
+
+    /// What lies in the inbox and is not half of a pair that was torn.
+    fn untaken(&self) -> Vec<String> {
+        let is_torn = |name: &String| self.torn.iter().any(|pair| name.starts_with(pair));
+        self.rig.list("inbox").into_iter().filter(|name| !is_torn(name)).collect()
+    }
 
     fn reports(&self) -> Vec<(PathBuf, Value)> {
         let names = self.rig.list("error").into_iter().filter(|name| name.ends_with(".error.yaml"));
@@ -636,9 +669,12 @@ impl World {
 
     fn rows(&self) -> Vec<Row> {
         let Some(connection) = self.open_ledger(OpenFlags::SQLITE_OPEN_READ_ONLY) else { return Vec::new() };
-        let mut statement = connection.prepare("SELECT job, state, earlier, detail FROM job ORDER BY job").unwrap();
+        let mut statement =
+            connection.prepare("SELECT job, folder, stem, state, earlier, detail FROM job ORDER BY job").unwrap();
         let rows = statement.query_map([], |row| {
-            Ok(Row { job: row.get(0)?, state: row.get(1)?, earlier: row.get(2)?, detail: row.get(3)? })
+            let (folder, stem) = (String::from_utf8(row.get(1)?), String::from_utf8(row.get(2)?));
+            let pair = Path::new(&folder.unwrap()).join(stem.unwrap()).to_str().unwrap().to_owned();
+            Ok(Row { job: row.get(0)?, pair, state: row.get(3)?, earlier: row.get(4)?, detail: row.get(5)? })
         });
         rows.unwrap().collect::<Result<_, _>>().unwrap()
     }
