@@ -3,10 +3,11 @@
 //! `PROPTEST_CASES` says how many lists there are, each time others; without it there are few, and always the same. A list that
 //! fails is made as short as it can be and printed as a test to keep below. Several are carried out at once: they mostly wait.
 
+mod found;
 mod operation;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::Any;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -35,19 +36,36 @@ const SHRINKS_MAX: u32 = 400;
 const SHRINK_MILLISECONDS_MAX: u32 = 5 * 60 * 1_000;
 
 /// A shorter list holds if it holds so often: at what moment something happens is not the list's alone to say.
-const SHRINK_TRIES: u32 = 3;
+const SHRINK_TRIES: usize = 4;
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
 }
 
-/// Carries out a list that has failed once.
+/// Carries a list out so many times at once; or what did not hold.
+fn carry_out(runtime: &Runtime, case: &Case, times: usize) -> Result<Tally, String> {
+    let tries: Vec<_> = (0..times)
+        .map(|_| {
+            let case = case.clone();
+            runtime.spawn(async move { world::replay(&case).await })
+        })
+        .collect();
+    let mut tally = Tally::default();
+    for tried in tries {
+        tally += runtime.block_on(tried).map_err(|failed| words(&*failed.into_panic()))?;
+    }
+    Ok(tally)
+}
+
+/// Carries out a list that is kept.
 fn replay(slots: u8, operations: &[Operation]) {
     let case = Case { slots, operations: operations.to_vec() };
-    runtime().block_on(world::replay(&case));
+    if let Err(why) = carry_out(&runtime(), &case, 1) {
+        panic!("{why}");
+    }
 }
 
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
+fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
@@ -82,17 +100,17 @@ fn whatever_happens_nothing_is_paid_twice_lost_half_made_or_stuck() {
                             // One failure at a time is enough.
                             return Ok(());
                         }
-                        for _ in 0..if is_shrinking { SHRINK_TRIES } else { 1 } {
-                            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(world::replay(&case)))) {
-                                Ok(of_this) => *tally.lock().unwrap() += of_this,
-                                Err(_) if !is_shrinking && failed.swap(true, Ordering::SeqCst) => return Ok(()),
-                                Err(panic) => {
-                                    mine.store(true, Ordering::SeqCst);
-                                    return Err(TestCaseError::fail(words(&*panic)));
-                                }
+                        match carry_out(runtime, &case, if is_shrinking { SHRINK_TRIES } else { 1 }) {
+                            Ok(of_this) => {
+                                *tally.lock().unwrap() += of_this;
+                                Ok(())
+                            }
+                            Err(_) if !is_shrinking && failed.swap(true, Ordering::SeqCst) => Ok(()),
+                            Err(why) => {
+                                mine.store(true, Ordering::SeqCst);
+                                Err(TestCaseError::fail(why))
                             }
                         }
-                        Ok(())
                     })
                 })
             })
