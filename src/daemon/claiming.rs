@@ -113,7 +113,13 @@ async fn take_in(
                 "{}: tried again unedited, going on with its task, which is not paid again", job.pair
             );
             let state = State::Submitted { task, finish, ask_at: None };
-            shells.insert(Job { state, request, attempts, charges, ..job }).await?
+            let job = shells.insert(Job { state, request, sends: 1, attempts, charges, ..job }).await?;
+            // The request that made the task is this job's, too: a ledger that is lost must not make it one that was never sent.
+            if let Err(error) = shells.intents.announce(id, job.sends).await {
+                // The ledger knows, and the next start writes the line.
+                tracing::warn!(job_id = %id, "work/.intents does not know yet that the job has a task: {}", chain(&error));
+            }
+            job
         }
         (None, Some(failure)) => {
             let event = condemned(shells, &job, failure).await?;

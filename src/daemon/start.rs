@@ -38,9 +38,15 @@ impl Daemon {
             blocking(move || open(settings, &path, root)).await?
         };
         let Opened { spool, ledger, memory, intents: witnessed, in_work, learned } = opened;
-        // The witness keeps the lines of the jobs that are still in work/, and nothing else.
+        // The witness keeps the lines of the jobs that are still in work/, gets those that only the ledger knows of, and nothing else.
+        let sends: HashMap<JobId, u32> = memory.live.iter().map(|job| (job.id, job.sends)).collect();
         let kept: Vec<(JobId, u32)> = match &witnessed {
-            Some(witnessed) => in_work.iter().filter_map(|id| Some((*id, *witnessed.get(id)?))).collect(),
+            Some(witnessed) => in_work
+                .iter()
+                .filter_map(|id| {
+                    Some((*id, witnessed.get(id).max(sends.get(id)).copied().filter(|number| *number > 0)?))
+                })
+                .collect(),
             None => Vec::new(),
         };
         let leftover = Leftover { live: memory.live, intents: witnessed, in_work };

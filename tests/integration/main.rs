@@ -10,6 +10,7 @@ mod crash_recovery;
 mod delivery;
 mod house;
 mod logs;
+mod operations;
 mod pauses;
 mod regressions;
 mod rejection;
