@@ -84,6 +84,7 @@ async fn a_pair_becomes_a_video() {
     let whole = response.bytes().await.unwrap();
     assert_eq!(whole.len() as u64, length);
     assert_eq!(&whole[4..8], b"ftyp");
+    assert_eq!(simulator.video(&task_id).unwrap(), whole);
     assert!(whole.windows(task_id.len()).any(|window| window == task_id.as_bytes()));
 
     let part = client().get(link).header(RANGE, "bytes=1000-").header(IF_RANGE, &etag).send().await.unwrap();
@@ -119,6 +120,27 @@ async fn requests_are_recorded_with_their_times_and_without_showing_the_token() 
     assert!(!format!("{request:?}").contains("sk-1"));
     let Source::Picture(picture) = &simulator.tasks()[0].source else { panic!("no picture") };
     assert_eq!(picture.bytes, 200_008);
+    assert_eq!(request.prompt.as_deref(), Some("a cat"));
+    // The client may have the answer before we have noted that it has left.
+    let left = simulator.wait_until(LONG, |world| world.requests().all(|request| request.answered_at.is_some()));
+    assert!(left.await);
+    assert!(simulator.requests()[0].last_byte_at < simulator.requests()[0].answered_at);
+}
+
+#[tokio::test]
+async fn an_answer_that_did_not_leave_wholly_is_not_recorded_as_given() {
+    for fault in ["{close: accepted}", "{close: body}", "{cut: 20}", "{raw: 'HTTP/1.1 200 OK'}"] {
+        let simulator = start(&format!("- {{on: submit, nth: 1, do: {fault}}}"));
+        assert!(post(&simulator, body("a cat")).await.is_err(), "{fault}");
+        // On another connection, and answered.
+        assert!(post(&simulator, body("a dog")).await.is_ok(), "{fault}");
+        let left = simulator.wait_until(LONG, |world| {
+            world.requests().any(|request| request.prompt.as_deref() == Some("a dog") && request.answered_at.is_some())
+        });
+        assert!(left.await, "{fault}");
+        let first = simulator.requests().remove(0);
+        assert_eq!((first.prompt.as_deref(), first.answered_at), (Some("a cat"), None), "{fault}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jimengd::daemon::LEDGER;
+use jimengd::job::JobId;
+use jimengd::ledger::Reader;
 use jimengd::simulator::{Request, Status, Task};
 use serde_yaml::Value;
 
@@ -176,7 +179,8 @@ fn explain(rig: &Rig, lives: &[Life], report: &Value, files: &[String]) -> Resul
     let sidecar = files.iter().find(|file| file.ends_with(".yaml")).ok_or("it names no sidecar")?;
     let prompt = read_yaml(&rig.error(sidecar))["prompt"].as_str().ok_or("no prompt")?.to_owned();
     let id = report["job"].as_str().ok_or("no job")?;
-    let sends = rig.job(id).sends as usize;
+    let known = || Reader::open(&rig.root().join(LEDGER)).ok()??.job(JobId::parse(id)?).ok()?;
+    let sends = known().ok_or("the ledger does not know it")?.sends as usize;
     let requests: Vec<Request> = rig.vendor().with_world(|world| world.submissions().cloned().collect());
     let ours: Vec<&Request> = requests.iter().filter(|request| request.prompt.as_deref() == Some(&prompt)).collect();
     let said = report["message"].as_str().unwrap_or_default();

@@ -134,14 +134,9 @@ impl Memory {
         Self { path: path.to_owned() }
     }
 
-    /// Changes the options of what is mounted there.
-    pub fn remount(path: &Path, options: &str) {
-        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(path));
-    }
-
-    /// Leaves it mounted; it goes with this process's namespace.
-    pub fn keep(self) {
-        std::mem::forget(self);
+    /// Changes its options.
+    pub fn remount(&self, options: &str) {
+        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.path));
     }
 }
 

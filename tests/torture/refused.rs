@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
+
 use crate::disk::{Filler, Memory, Room};
 use crate::power::{Course, is_stopped};
 use crate::rig::vendor;
@@ -65,10 +67,10 @@ impl Place {
         }
     }
 
-    /// What the effect is called that the program stops before.
-    fn effect(self, root: &Path) -> String {
+    /// What the effect is called that the program stops before, where the folder really is `folder`.
+    fn effect(self, folder: &Path) -> String {
         match self {
-            Self::Download | Self::Archive | Self::Reject => format!("{}/", root.join(self.folder()).display()),
+            Self::Download | Self::Archive | Self::Reject => format!("{}/", folder.display()),
             Self::Publish | Self::Report => ".yaml.part".to_owned(),
         }
     }
@@ -76,9 +78,11 @@ impl Place {
 
 /// A disk that is full during one move, and then is not.
 pub async fn full(place: Place, room: Room, program: Option<PathBuf>) -> Tally {
-    let (spool, disk) = with_small(place, program);
-    let living = until_stopped(&spool, &place.effect(&spool.rig.root())).await;
-    let filler = Filler::new(&disk, room);
+    let disk = TempDir::with_prefix("jimengd-small-").unwrap();
+    let _memory = Memory::new(disk.path(), SMALL);
+    let spool = with_small(place, disk.path(), program);
+    let living = until_stopped(&spool, &place.effect(disk.path())).await;
+    let filler = Filler::new(disk.path(), room);
     living.daemon.go_on();
     spool.until_paused(&["disk_full"]).await;
     drop(filler);
@@ -87,18 +91,20 @@ pub async fn full(place: Place, room: Room, program: Option<PathBuf>) -> Tally {
 
 /// A disk that is read-only during one move, and then is not.
 pub async fn read_only(place: Place, program: Option<PathBuf>) -> Tally {
-    let (spool, disk) = with_small(place, program);
-    let living = until_stopped(&spool, &place.effect(&spool.rig.root())).await;
-    Memory::remount(&disk, "ro");
+    let disk = TempDir::with_prefix("jimengd-small-").unwrap();
+    let memory = Memory::new(disk.path(), SMALL);
+    let spool = with_small(place, disk.path(), program);
+    let living = until_stopped(&spool, &place.effect(disk.path())).await;
+    memory.remount("ro");
     living.daemon.go_on();
     spool.until_paused(&["read_only"]).await;
-    Memory::remount(&disk, "rw");
+    memory.remount("rw");
     ends_well(spool, living, place.course(), &format!("read-only at {}", place.label())).await
 }
 
 /// A ledger on a full disk; `effect` is what the program is about to do when the disk is filled.
 pub async fn full_ledger(effect: &'static str, program: Option<PathBuf>) -> Tally {
-    let elsewhere = tempfile::TempDir::with_prefix("jimengd-folders-").unwrap();
+    let elsewhere = TempDir::with_prefix("jimengd-folders-").unwrap();
     let root = elsewhere.path().join("root");
     let _memory = Memory::new(&root, SMALL_LEDGER);
     for folder in ["inbox", "work", "outbox", "error", "archive"] {
@@ -119,12 +125,12 @@ pub async fn full_ledger(effect: &'static str, program: Option<PathBuf>) -> Tall
 
 /// Everything on one disk, which is full when the video comes.
 pub async fn all_full(program: Option<PathBuf>) -> Tally {
-    let folder = tempfile::TempDir::with_prefix("jimengd-folders-").unwrap();
+    let folder = TempDir::with_prefix("jimengd-folders-").unwrap();
     let root = folder.path().join("root");
     let _memory = Memory::new(&root, SMALL_LEDGER);
     let spool = Spool::with(Some(&root), vendor(), program.as_deref(), CONFIG);
     Course::Delivery.begin(&spool);
-    let living = until_stopped(&spool, &Place::Download.effect(&root)).await;
+    let living = until_stopped(&spool, &Place::Download.effect(&root.join("outbox"))).await;
     let filler = Filler::new(&root, Room::Bytes);
     living.daemon.go_on();
     spool.until_paused(&["ledger_unwritable", "disk_full"]).await;
@@ -133,13 +139,13 @@ pub async fn all_full(program: Option<PathBuf>) -> Tally {
 }
 
 /// A spool with its pair, and the folder of the place on a small disk of its own.
-fn with_small(place: Place, program: Option<PathBuf>) -> (Spool, PathBuf) {
+fn with_small(place: Place, disk: &Path, program: Option<PathBuf>) -> Spool {
     let spool = Spool::with(None, vendor(), program.as_deref(), CONFIG);
-    let disk = spool.rig.root().join(place.folder());
-    // Unmounted by the end of everything: the audit looks at what is on it.
-    Memory::new(&disk, SMALL).keep();
+    let folder = spool.rig.root().join(place.folder());
+    fs::remove_dir(&folder).unwrap();
+    symlink(disk, folder).unwrap();
     place.course().begin(&spool);
-    (spool, disk)
+    spool
 }
 
 /// Starts a life that stops before the first effect that is called so.
