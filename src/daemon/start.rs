@@ -38,27 +38,14 @@ impl Daemon {
             blocking(move || open(settings, &path, root)).await?
         };
         let Opened { spool, ledger, memory, intents: witnessed, in_work, learned } = opened;
-        // The witness keeps the lines of the jobs that are still in work/, gets those that only the ledger knows of, and nothing else.
-        let sends: HashMap<JobId, u32> = memory.live.iter().map(|job| (job.id, job.sends)).collect();
-        let kept: Vec<(JobId, u32)> = match &witnessed {
-            Some(witnessed) => in_work
-                .iter()
-                .filter_map(|id| {
-                    Some((*id, witnessed.get(id).max(sends.get(id)).copied().filter(|number| *number > 0)?))
-                })
-                .collect(),
-            None => Vec::new(),
-        };
+        let mut sends: HashMap<JobId, u32> = memory.live.iter().map(|job| (job.id, job.sends)).collect();
+        let witness = witnessed.clone().unwrap_or_default();
+        let jobs_in_work = in_work.clone();
         let leftover = Leftover { live: memory.live, intents: witnessed, in_work };
         let now = Instant::now();
         let spent = memory.spending.into_iter().map(|(job, send, at)| ((job, send), at));
         let mut driver = Driver::new(&config, learned, memory.durations, spent, now);
         let spool = Arc::new(spool);
-        let intents = {
-            let (spool, kept) = (spool.clone(), kept);
-            // Only rewritten after recovery has used it; until then the old file stands.
-            move || Intents::start(spool.work(), &kept)
-        };
         let unwritten = Arc::new(AtomicUsize::new(0));
         let shells = Shells {
             spool,
@@ -74,7 +61,13 @@ impl Daemon {
             observer: options.observer,
         };
         let jobs = recovery::recover(&shells, leftover).await.map_err(DaemonError::Recovery)?;
-        let shells = Shells { intents: blocking(intents).await?, ..shells };
+        // The witness keeps the lines of the jobs that are still in work/, gets those that only the ledger knew of, and nothing else.
+        // Only rewritten after recovery has used it: until then the old file stands.
+        sends.extend(jobs.iter().map(|job| (job.id, job.sends)));
+        let line = |id: JobId| Some((id, witness.get(&id).max(sends.get(&id)).copied().filter(|number| *number > 0)?));
+        let kept: Vec<(JobId, u32)> = jobs_in_work.into_iter().filter_map(line).collect();
+        let spool = shells.spool.clone();
+        let shells = Shells { intents: blocking(move || Intents::start(spool.work(), &kept)).await?, ..shells };
         if !jobs.is_empty() {
             tracing::info!("taking up {} jobs of the last run", jobs.len());
         }

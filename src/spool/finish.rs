@@ -70,17 +70,18 @@ impl Spool {
         dir.identity()
     }
 
-    /// Takes a job's temporary video away, if there is one. Blocks.
+    /// Takes a job's temporary video away, if there is one, and the beginning of its receipt. Blocks.
     ///
     /// # Errors
     /// It cannot be removed.
     pub fn drop_part(&self, job: &Job) -> Result<(), FileError> {
         match Dir::open(&self.settings.outbox)?.descend(&job.pair.folder) {
-            Ok(outbox) => match outbox.unlink(&Self::part_name(job.id))? {
-                // Else a power cut would bring it back when its job is over.
-                true => outbox.sync(),
-                false => Ok(()),
-            },
+            Ok(outbox) => {
+                let video = outbox.unlink(&Self::part_name(job.id))?;
+                let receipt = outbox.unlink(&document_part(job.id))?;
+                // Else a power cut would bring them back when their job is over.
+                if video || receipt { outbox.sync() } else { Ok(()) }
+            }
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -389,12 +390,17 @@ fn none_holds(dir: &Dir, name: Option<&FileName>) -> Result<bool, FileError> {
     name.map_or(Ok(true), |name| dir.holds(name).map(|holds| !holds))
 }
 
+/// The temporary name of a job's document.
+fn document_part(job: JobId) -> FileName {
+    hidden(&own_name(&format!("{job}.yaml.part")))
+}
+
 /// Puts a document under its final name, whole and synced; false if the name is taken by something that is not the job's.
 fn write_document(dir: &Dir, name: &FileName, job: JobId, text: &str) -> Result<bool, FileError> {
     if dir.holds(name)? {
         return is_ours(dir, name, job);
     }
-    let beside = hidden(&own_name(&format!("{job}.yaml.part")));
+    let beside = document_part(job);
     dir.unlink(&beside)?;
     dir.write_new(&beside, text.as_bytes())?;
     match dir.rename(&beside, dir, name)? {

@@ -384,10 +384,10 @@ fn runs() -> impl Strategy<Value = Operation> {
 
 fn meddlings() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        6 => (0_u8..4, edits()).prop_map(|(which, edit)| Operation::Retry(which, edit)),
+        5 => (0_u8..4, edits()).prop_map(|(which, edit)| Operation::Retry(which, edit)),
         2 => times().prop_map(Operation::Pass),
-        3 => (1_u8..6).prop_map(Operation::Restore),
-        1 => Just(Operation::Lose),
+        4 => (1_u8..6).prop_map(Operation::Restore),
+        2 => Just(Operation::Lose),
         1 => accounts().prop_map(Operation::Switch),
     ]
 }
