@@ -20,6 +20,7 @@ use super::step::recorded;
 use crate::job::state::State;
 use crate::job::{Job, JobId};
 use crate::ledger::Change;
+use crate::spool::claim::Claim;
 
 /// Higher than any number: without a witness anything may have been sent.
 const NO_WITNESS: u32 = u32::MAX;
@@ -141,7 +142,7 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
         return Ok(None);
     }
     let pair = claiming::pair_of(&note);
-    let judged = judge_until_still(shells, id).await?;
+    let judged = judge_until_still(shells, id, &note).await?;
     tracing::warn!(job_id = %id, pair = %pair.name, "{}: work/ has a job that the ledger does not know; it may have been paid", pair.name);
     let (job, _) = new_job(&pair, id, &judged, None);
     let sends = if witnessed == NO_WITNESS { 1 } else { witnessed };
@@ -151,10 +152,11 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
     Ok(Some(shells.insert(job).await?))
 }
 
-/// What may have been paid never goes back to the inbox by itself, so it is judged until nobody changes it any more.
-async fn judge_until_still(shells: &Shells, id: JobId) -> Result<Judged, StepError> {
+/// What may have been paid never goes back to the inbox by itself, so it is judged until nobody changes it any more; and not at all
+/// if reading it has been the end of too many, for it is in doubt whatever it asks for.
+async fn judge_until_still(shells: &Shells, id: JobId, note: &Claim) -> Result<Judged, StepError> {
     for _ in 0..JUDGED_MAX {
-        if let Some(judged) = judge_claimed(shells, id).await? {
+        if let Some(judged) = judge_claimed(shells, id, note.clone()).await? {
             return Ok(judged);
         }
     }

@@ -23,6 +23,7 @@ use crate::ledger::{Change, Ledger, WriteError};
 use crate::spool::Spool;
 use crate::spool::durable::FileError;
 use crate::spool::intents::Intents;
+use crate::spool::suspects::Suspects;
 
 /// So often a record that the disk refuses is still tried after the daemon was told to stop.
 const TRIED_AFTER_STOP: u32 = 8;
@@ -47,6 +48,8 @@ pub struct Shells {
     pub policy: Policy,
     /// Limits of a picture.
     pub limits: picture::Limits,
+    /// What was being read when an earlier run died.
+    pub suspects: Suspects,
     /// Cancelled when the daemon stops: uploads that are not wholly handed over are cut, transfers end.
     pub stop: CancellationToken,
     /// How many records wait for a disk that refuses them. Nothing is sent while there is one.

@@ -66,6 +66,7 @@ impl Daemon {
         tracing::info!("stopping");
         // Also when nobody cancelled it: transfers and uploads look at it.
         self.shells.stop.cancel();
+        self.shells.suspects.close();
         let patience = self.config.api.submit_timeout + Duration::from_secs(10);
         systemd::extend_timeout(patience);
         self.driver.stop();
@@ -187,6 +188,9 @@ impl Daemon {
                 if let Some(id) = self.working.remove(&error.id())
                     && error.is_panic()
                 {
+                    // Not the pair's doing as far as anybody knows: foreign bytes are judged before there is a step, and a panic
+                    // there is counted by itself. Nor may it be set aside for that, for it may be paid. The next start finds out
+                    // from ledger and witness where it stands; a step that would panic again takes out this job alone again.
                     tracing::error!(job_id = %id, "a bug: a step panicked; its job goes on at the next start");
                     self.driver.lost(id, now);
                     if let Some(pair) = self.claiming.remove(&id) {
@@ -368,6 +372,7 @@ impl Daemon {
             client,
             policy: policy(&new),
             limits: new.picture,
+            suspects: old.suspects.clone(),
             stop: old.stop.clone(),
             unwritten: old.unwritten.clone(),
             started: old.started,

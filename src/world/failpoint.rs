@@ -6,10 +6,10 @@
 //! | key | says |
 //! | --- | --- |
 //! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` before it is passed |
-//! | `looks` | `1`: what only looks is numbered, too |
+//! | `looks` | `1`: what only looks (`open`, `judge`, `jot`) is numbered, too |
 //! | `at` | the number of the point where something happens |
-//! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on` |
-//! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed |
+//! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on`; one that begins with `judge` or `jot` needs no `looks` |
+//! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; `panic`, or `wait` until the file of `until` is there: at this one and at all that match after it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed |
 //! | `until` | the error is for good, for this effect at this place, until this file is there |
 //!
 //! A place is a folder, or all folders of jobs below it. A read-only mount (EROFS) and a full disk (ENOSPC, EDQUOT) refuse every
@@ -30,6 +30,10 @@ pub(super) use off::{pass, torn};
 pub enum Effect {
     /// A file or folder is opened to look at it. Changes nothing.
     Open,
+    /// A pair is about to be judged. Changes nothing.
+    Judge,
+    /// It is noted what is being judged. Nothing that was promised stands on it.
+    Jot,
     /// A file is made.
     Make,
     /// A folder is made.
@@ -59,10 +63,18 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it only looks, or tells of looks: the world is the same after it as before.
+    #[cfg(feature = "failpoints")]
+    fn is_look(self) -> bool {
+        matches!(self, Self::Open | Self::Judge | Self::Jot)
+    }
+
     /// The word for logs and plans.
     pub fn label(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Judge => "judge",
+            Self::Jot => "jot",
             Self::Make => "make",
             Self::MakeFolder => "make-folder",
             Self::Write => "write",
@@ -137,6 +149,7 @@ mod on {
     use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::time::Duration;
 
     use rustix::io::Errno;
     use rustix::process::{Signal, getpid, kill_process};
@@ -146,6 +159,9 @@ mod on {
 
     /// The variable that holds the plan.
     const VARIABLE: &str = "FAILPOINTS";
+
+    /// How often it is looked whether the file of `until` is there.
+    const LOOK_EVERY: Duration = Duration::from_millis(2);
 
     static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
 
@@ -175,6 +191,8 @@ mod on {
     enum Deed {
         Kill,
         Stop,
+        Panic,
+        Wait,
         Fail(Errno),
         /// The effect is had, and said to have failed.
         Lie(Errno),
@@ -243,7 +261,7 @@ mod on {
     fn arrive(effect: Effect, path: impl FnOnce() -> PathBuf) -> Passed {
         match PLAN.get_or_init(Plan::read) {
             None => Passed::Free,
-            Some(plan) if effect == Effect::Open && !plan.looks => Passed::Free,
+            Some(plan) if effect.is_look() && !plan.looks => plan.pass_by(effect, path),
             Some(plan) => plan.arrive(effect, &path()),
         }
     }
@@ -314,9 +332,7 @@ mod on {
             let is_here = match &self.place {
                 Trigger::Never => false,
                 Trigger::At(at) => *at == number,
-                Trigger::On { text, nth } => {
-                    point.contains(text) && self.matched.fetch_add(1, Ordering::SeqCst) + 1 == *nth
-                }
+                Trigger::On { text, nth } => self.matches(&point, text, *nth),
             };
             if is_here && !self.done.swap(true, Ordering::SeqCst) {
                 return self.happen(effect, path);
@@ -324,10 +340,49 @@ mod on {
             self.still_failing(effect, path).map_or(Passed::Free, Passed::Failed)
         }
 
+        /// What only looks and is not numbered: only a plan that names its effect means it.
+        fn pass_by(&self, effect: Effect, path: impl FnOnce() -> PathBuf) -> Passed {
+            let Trigger::On { text, nth } = &self.place else { return Passed::Free };
+            if effect == Effect::Open || !text.starts_with(effect.label()) {
+                return Passed::Free;
+            }
+            let path = path();
+            let point = format!("{} {}", effect.label(), path.display());
+            if self.matches(&point, text, *nth) && !self.done.swap(true, Ordering::SeqCst) {
+                return self.happen(effect, &path);
+            }
+            self.still_failing(effect, &path).map_or(Passed::Free, Passed::Failed)
+        }
+
+        /// Whether it is the `nth` point of that text. What happens at all later ones, too, happens here.
+        fn matches(&self, point: &str, text: &str, nth: u64) -> bool {
+            if !point.contains(text) {
+                return false;
+            }
+            let found = self.matched.fetch_add(1, Ordering::SeqCst) + 1;
+            match self.deed {
+                Some(Deed::Panic) if found > nth => panic!("the plan says so at {point}"),
+                Some(Deed::Wait) if found > nth => self.wait(),
+                Some(_) | None => {}
+            }
+            found == nth
+        }
+
+        fn wait(&self) {
+            while !self.until.as_ref().is_some_and(|until| until.exists()) {
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+
         fn happen(&self, effect: Effect, path: &Path) -> Passed {
             match self.deed {
                 None => Passed::Free,
                 Some(Deed::Kill) => Passed::Killed,
+                Some(Deed::Panic) => panic!("the plan says so at {} {}", effect.label(), path.display()),
+                Some(Deed::Wait) => {
+                    self.wait();
+                    Passed::Free
+                }
                 Some(Deed::Stop) => {
                     kill_process(getpid(), Signal::STOP).ok();
                     Passed::Free
@@ -375,6 +430,8 @@ mod on {
             match text {
                 "kill" => Some(Self::Kill),
                 "stop" => Some(Self::Stop),
+                "panic" => Some(Self::Panic),
+                "wait" => Some(Self::Wait),
                 _ => match text.strip_suffix('!') {
                     Some(name) => errno(name).map(Self::Lie),
                     None => errno(text).map(Self::Fail),
@@ -397,7 +454,13 @@ mod on {
         let changes = match effect {
             Effect::Make | Effect::MakeFolder | Effect::Write | Effect::Link => Some(true),
             Effect::Cut | Effect::Times | Effect::Rename | Effect::Unlink | Effect::RemoveFolder => Some(false),
-            Effect::Open | Effect::Sync | Effect::Commit | Effect::Request | Effect::Answer => None,
+            Effect::Open
+            | Effect::Judge
+            | Effect::Jot
+            | Effect::Sync
+            | Effect::Commit
+            | Effect::Request
+            | Effect::Answer => None,
         };
         match errno {
             Errno::ROFS => changes.is_some(),

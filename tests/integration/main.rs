@@ -10,6 +10,7 @@ mod delivery;
 mod house;
 mod logs;
 mod pauses;
+mod poison;
 mod regressions;
 mod rejection;
 mod rig;
