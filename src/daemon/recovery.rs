@@ -4,7 +4,7 @@
 //! where each job stands. The rules, job by job in `work/`:
 //!
 //! - a number in `.intents` higher than the ledger's: in doubt, however old the ledger is;
-//! - `.intents` missing: in doubt, unless the ledger knows a task or an end;
+//! - `.intents` missing or damaged: in doubt, unless the ledger knows a task or an end;
 //! - no row and no line: never sent; the files go back to the inbox;
 //! - a row: goes on from its state; a queued one without its files was being given back, and is forgotten.
 //!
@@ -33,7 +33,7 @@ const JUDGED_MAX: u32 = 20;
 pub struct Leftover {
     /// The ledger's jobs that are not final.
     pub live: Vec<Job>,
-    /// The witness; `None`: there is no such file.
+    /// The witness; `None`: there is none that can be believed.
     pub intents: Option<HashMap<JobId, u32>>,
     /// The jobs that have a folder in `work/`.
     pub in_work: Vec<JobId>,
@@ -114,8 +114,20 @@ async fn is_whole(shells: &Shells, job: &Job) -> Result<bool, StepError> {
 async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Option<Job>, StepError> {
     let ended = recorded(shells, id).await?;
     let spool = shells.spool.clone();
-    if ended.is_some() {
-        // It has ended; only its empty folder was left.
+    if let Some(ended) = ended {
+        // It has ended; only its empty folder was left. One that holds files again came from somewhere else, such as a backup.
+        let (picture, sidecar) = {
+            let spool = spool.clone();
+            blocking(move || spool.open_claimed(id)).await?
+        };
+        if picture.is_some() || sidecar.is_some() {
+            tracing::warn!(
+                job_id = %id, pair = %ended.pair, state = ended.state.label(),
+                "{}: {} holds its files again, though its job has ended ({}); they are left alone and nothing is sent: take the folder away",
+                ended.pair, spool.job_path(id).display(), ended.state.label()
+            );
+            return Ok(None);
+        }
         blocking(move || spool.clear_work(id)).await?;
         return Ok(None);
     }

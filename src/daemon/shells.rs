@@ -144,6 +144,15 @@ impl Shells {
                         }
                     }
                 }
+                Err(WriteError::Damaged(what)) => {
+                    // The daemon ends of it, and the next start may find a ledger that never heard of the task.
+                    tracing::error!(
+                        job_id = %job.id, pair = %job.pair, state = job.state.label(),
+                        task_id = job.state.task().map(|task| task.task_id.as_str()),
+                        "cannot write the ledger, for it is damaged ({what})"
+                    );
+                    break Err(WriteError::Damaged(what));
+                }
                 result @ (Ok(()) | Err(WriteError::Contradiction(_) | WriteError::Held(_) | WriteError::Closed)) => {
                     break result;
                 }

@@ -100,6 +100,7 @@ impl Daemon {
             prune_at: now,
             pulse_at: systemd::watchdog_interval().map(|_| now),
             pulsing: false,
+            damage: None,
             config,
         })
     }

@@ -40,8 +40,9 @@ const REJECTIONS_MAX: usize = 16;
 const ONCE_FAILURES_MAX: u32 = 4;
 
 impl Daemon {
-    /// The loop, until told to stop or, with `once`, until nothing can move.
+    /// The loop, until told to stop or, with `once`, until nothing can move; or until the ledger is found to be damaged.
     pub(super) async fn work(&mut self) {
+        let ledger = self.shells.ledger.clone();
         loop {
             let now = Instant::now();
             self.housekeep(now);
@@ -52,6 +53,10 @@ impl Daemon {
             let due = self.next_due(now);
             tokio::select! {
                 () = self.controls.stop.cancelled() => return,
+                what = ledger.damaged() => {
+                    self.damage = Some(what);
+                    return;
+                }
                 Some(reload) = self.controls.reloads.recv() => self.reload(reload).await,
                 Some(ended) = self.sending.join_next_with_id() => self.ended(ended),
                 Some(ended) = self.moving.join_next_with_id() => self.ended(ended),

@@ -411,6 +411,7 @@ mod on {
             let errno = |name: &str| {
                 Some(match name {
                     "EACCES" => Errno::ACCESS,
+                    "EBADMSG" => Errno::BADMSG,
                     "EBUSY" => Errno::BUSY,
                     "EDQUOT" => Errno::DQUOT,
                     "EINVAL" => Errno::INVAL,

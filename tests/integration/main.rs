@@ -9,6 +9,7 @@ mod crash_recovery;
 mod delivery;
 mod house;
 mod logs;
+mod memory;
 mod pauses;
 mod poison;
 mod regressions;
