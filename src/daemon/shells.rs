@@ -97,11 +97,19 @@ impl Shells {
     /// The event is impossible, the ledger contradicts us, or the daemon stops while the disk still refuses; then the job is as
     /// it was on disk.
     pub async fn record(&self, job: &Job, event: Event, more: Vec<Change>) -> Result<Job, StepError> {
+        let known_again = event == Event::KnownAgain;
         let next = job.on(event, Timestamp::now())?;
         let mut changes = vec![Change::Update(Box::new(next.clone()))];
         changes.extend(more);
         self.write(changes, &next).await?;
-        self.tell(&next);
+        if known_again {
+            // By its state alone it looks as if it had just been accepted.
+            let task_id = next.state.task().map(|task| task.task_id.as_str());
+            tracing::info!(job_id = %next.id, pair = %next.pair, state = next.state.label(), task_id, "{}: its task is known again", next.pair);
+            self.observe(&next);
+        } else {
+            self.tell(&next);
+        }
         Ok(next)
     }
 

@@ -9,6 +9,7 @@
 //! | `looks` | `1`: what only looks (`open`, `judge`, `jot`) is numbered, too |
 //! | `at` | the number of the point where something happens |
 //! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on`; one that begins with `judge` or `jot` needs no `looks` |
+//! | `after` | points count for `on` only once one has been passed whose `<effect> <path>` contains this text |
 //! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; `panic`, or `wait` until the file of `until` is there: at this one and at all that match after it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed |
 //! | `until` | the error is for good, for this effect at this place, until this file is there |
 //!
@@ -171,6 +172,9 @@ mod on {
         log: Option<File>,
         looks: bool,
         place: Trigger,
+        after: Option<String>,
+        /// Whether the point of `after` has been passed.
+        begun: AtomicBool,
         deed: Option<Deed>,
         until: Option<PathBuf>,
         passed: AtomicU64,
@@ -285,7 +289,7 @@ mod on {
 
         fn parse(text: &str) -> Result<Self, String> {
             let (mut log, mut looks, mut deed, mut until) = (None, false, None, None);
-            let (mut at, mut on, mut nth) = (None, None, 1);
+            let (mut at, mut on, mut nth, mut after) = (None, None, 1, None);
             let number = |value: &str| value.parse::<u64>().map_err(|error| format!("{value}: {error}"));
             for part in text.split(';').filter(|part| !part.is_empty()) {
                 let (key, value) = part.split_once('=').ok_or_else(|| format!("{part} is no key=value"))?;
@@ -298,6 +302,7 @@ mod on {
                     "at" => at = Some(number(value)?),
                     "on" => on = Some(value.to_owned()),
                     "nth" => nth = number(value)?,
+                    "after" => after = Some(value.to_owned()),
                     "do" => deed = Some(Deed::parse(value).ok_or_else(|| format!("nothing is called {value}"))?),
                     "until" => until = Some(PathBuf::from(value)),
                     _ => return Err(format!("no key is called {key}")),
@@ -313,6 +318,8 @@ mod on {
                 log,
                 looks,
                 place,
+                begun: AtomicBool::new(after.is_none()),
+                after,
                 deed,
                 until,
                 passed: AtomicU64::new(0),
@@ -356,6 +363,11 @@ mod on {
 
         /// Whether it is the `nth` point of that text. What happens at all later ones, too, happens here.
         fn matches(&self, point: &str, text: &str, nth: u64) -> bool {
+            if !self.begun.load(Ordering::SeqCst) {
+                let is_begin = self.after.as_ref().is_some_and(|after| point.contains(after));
+                self.begun.fetch_or(is_begin, Ordering::SeqCst);
+                return false;
+            }
             if !point.contains(text) {
                 return false;
             }

@@ -7,6 +7,7 @@ mod architecture;
 mod commands;
 mod crash_recovery;
 mod delivery;
+mod doubt;
 mod house;
 mod logs;
 mod memory;
