@@ -404,6 +404,12 @@ async fn an_acceptance_that_cannot_be_recorded_is_held_and_nothing_else_is_sent_
     let before = refused();
     rig.until("the ledger has been tried for a while", || refused() >= before + 3).await;
     assert_eq!((rig.vendor().paid(), rig.reports()), (BEFORE + 1, 0), "something else was sent meanwhile");
+    assert_eq!(
+        rig.list("inbox").len(),
+        2 * LATER as usize,
+        "nor is anything claimed that cannot be sent\n{}",
+        rig.scene()
+    );
     fs::write(rig.folder().join("room"), "").unwrap();
     rig.until("it is recorded", || daemon.said().contains("the ledger can be written again")).await;
     all_end(&rig, 0).await;
