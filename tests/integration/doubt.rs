@@ -102,9 +102,7 @@ async fn head(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> Option<String> {
         if let Some(end) = ahead.windows(4).position(|window| window == b"\r\n\r\n") {
             return Some(String::from_utf8(ahead.drain(..end + 4).collect()).unwrap());
         }
-        if stream.read_buf(ahead).await.ok().filter(|bytes| *bytes > 0).is_none() {
-            return None;
-        }
+        stream.read_buf(ahead).await.ok().filter(|bytes| *bytes > 0)?;
     }
 }
 
