@@ -40,6 +40,7 @@
 //!
 //! | step | order |
 //! | --- | --- |
+//! | read | line in `work/.suspects`, not synced; the files; line cleared: who dies over a pair finds it there |
 //! | claim | note in `work/<job>/`, synced; both files renamed in, synced; judged again; row |
 //! | submit | row *submitting*; line in `work/.intents`, synced; request; row *submitted* with the task id |
 //! | poll | request; row only if something has changed |
@@ -50,7 +51,8 @@
 //! # What is absent
 //!
 //! There is no second submission of a job whose first one may have been accepted, no rename that replaces, no file written under
-//! its final name, no local deadline that gives up a paid task, no retry inside the API client, no sleep as scheduling.
+//! its final name, no local deadline that gives up a paid task, no retry inside the API client, no sleep as scheduling, no fourth
+//! crash over one pair.
 
 #![forbid(unsafe_code)]
 

@@ -17,10 +17,11 @@ use crate::job::plan::{TASK_LIFE, age};
 use crate::job::state::{Event, Finish, Input, InputFile, State};
 use crate::job::{Charged, Doubt, Failure, Job, JobId, Problem, Reason, Request, Task};
 use crate::spool::Spool;
-use crate::spool::claim::{Claim, Claimed, Refusal};
+use crate::spool::claim::{Claim, Claimed, Refusal, SIDECAR};
 use crate::spool::durable::{FileError, Trouble};
 use crate::spool::finish::Earlier;
-use crate::spool::judge::{self, Complaints, JudgeError, Judgement};
+use crate::spool::judge::{self, Complaints, JudgeError, Judgement, hexadecimal};
+use crate::spool::suspects::{DEATHS_MAX, Files, Place, Reading, Suspects};
 
 /// How a claim ended.
 #[derive(Debug)]
@@ -56,14 +57,15 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
         sidecar: pair.sidecar.as_ref().map(|seen| (seen.name.clone(), seen.identity)),
     };
     // In one go: each step aside to another thread costs a pair on its way a wake-up.
-    let (spool, limits) = (shells.spool.clone(), shells.limits);
+    let (spool, limits, suspects) = (shells.spool.clone(), shells.limits, shells.suspects.clone());
+    let files = files_of(&claim);
     let looked = blocking(move || {
         match spool.claim(id, &claim)? {
             Claimed::Taken => {}
             Claimed::Changed => return Ok::<_, FileError>(Err(Claiming::Changed)),
             Claimed::Refused(refusal) => return Ok(Err(Claiming::Refused(refusal))),
         }
-        let judged = judge_in_work(&spool, &limits, id);
+        let judged = judge_in_work(&spool, &suspects, &limits, id, &claim);
         Ok(Ok(judged.and_then(|judged| Ok((judged, spool.earlier(&claim.pair)?)))))
     });
     let looked = match looked.await? {
@@ -71,12 +73,18 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
         Err(not_taken) => return Ok(not_taken),
     };
     let taken = match looked {
+        // What is good was read in the inbox. Not read here, it goes back to be found out there.
+        Ok((Some(Judged { judgement: None, .. }), _)) if matches!(pair.verdict, PairVerdict::Good { .. }) => Ok(None),
         Ok((Some(judged), earlier)) => take_in(shells, pair, id, judged, earlier).await.map(Some),
         Ok((None, _)) => Ok(None),
         Err(error) => Err(error),
     };
     match taken {
-        Ok(Some(job)) => Ok(Claiming::Job(Box::new(job))),
+        Ok(Some(job)) => {
+            // What it was suspected of is in its report now; moved back, it is read again.
+            shells.suspects.forget(files);
+            Ok(Claiming::Job(Box::new(job)))
+        }
         Ok(None) => {
             put_back(shells, id).await?;
             Ok(Claiming::Changed)
@@ -139,36 +147,63 @@ async fn take_in(
 
 /// What lies in a job's folder.
 pub struct Judged {
-    /// The judgement of a pair; `None` where there is no sidecar.
+    /// The judgement of a pair; `None` where there is no sidecar, or where reading the pair has been the end of too many.
     pub judgement: Option<Judgement>,
     /// SHA-256 of the picture, lower-case hexadecimal, if there is one.
     pub picture_sha256: Option<String>,
+    /// The same of the sidecar.
+    pub sidecar_sha256: Option<String>,
 }
 
-/// Judges the files in a job's folder; `None` if they are still being changed.
-pub async fn judge_claimed(shells: &Shells, id: JobId) -> Result<Option<Judged>, StepError> {
-    let (spool, limits) = (shells.spool.clone(), shells.limits);
-    blocking(move || judge_in_work(&spool, &limits, id)).await
+/// Judges the files in a job's folder, whose note is `claim`; `None` if they are still being changed, or a panic ended it.
+pub async fn judge_claimed(shells: &Shells, id: JobId, claim: Claim) -> Result<Option<Judged>, StepError> {
+    let (spool, limits, suspects) = (shells.spool.clone(), shells.limits, shells.suspects.clone());
+    blocking(move || judge_in_work(&spool, &suspects, &limits, id, &claim)).await
 }
 
-fn judge_in_work(spool: &Spool, limits: &Limits, id: JobId) -> Result<Option<Judged>, StepError> {
+fn judge_in_work(
+    spool: &Spool,
+    suspects: &Suspects,
+    limits: &Limits,
+    id: JobId,
+    claim: &Claim,
+) -> Result<Option<Judged>, StepError> {
+    let broken = |source| StepError::File(FileError { doing: "read", path: spool.job_path(id), source });
+    let (picture, Some(sidecar)) = spool.open_claimed(id)? else { return hash_in_work(spool, id) };
+    let path = || spool.job_path(id).join(SIDECAR);
+    let read = || judge::judge_and_hash(picture, sidecar, limits);
+    match suspects.read(Place::Work, files_of(claim), path, read) {
+        Reading::Ended(Ok((judgement, picture))) => Ok(Some(Judged {
+            sidecar_sha256: Some(hexadecimal(&judgement.sidecar.sha256)),
+            picture_sha256: picture.as_ref().map(hexadecimal),
+            judgement: Some(judgement),
+        })),
+        Reading::Ended(Err(JudgeError::Changed { .. })) => Ok(None),
+        Reading::Ended(Err(JudgeError::Io { source, .. })) => Err(broken(source)),
+        Reading::Panicked { times } => {
+            tracing::error!(job_id = %id, pair = %claim.pair, "a bug: reading {} panicked, {times} times by now", claim.pair);
+            Ok(None)
+        }
+        Reading::Refused => hash_in_work(spool, id),
+    }
+}
+
+/// What is known of files in a job's folder without looking into them; `None` if there are none.
+fn hash_in_work(spool: &Spool, id: JobId) -> Result<Option<Judged>, StepError> {
     let broken = |source| StepError::File(FileError { doing: "read", path: spool.job_path(id), source });
     let (picture, sidecar) = spool.open_claimed(id)?;
-    match (picture, sidecar) {
-        (picture, Some(sidecar)) => match judge::judge_and_hash(picture, sidecar, limits) {
-            Ok((judgement, hash)) => {
-                let picture_sha256 = hash.as_ref().map(|hash| hexadecimal(hash));
-                Ok(Some(Judged { judgement: Some(judgement), picture_sha256 }))
-            }
-            Err(JudgeError::Changed { .. }) => Ok(None),
-            Err(JudgeError::Io { source, .. }) => Err(broken(source)),
-        },
-        (Some(picture), None) => {
-            let picture_sha256 = Some(judge::hash(picture).map_err(broken)?);
-            Ok(Some(Judged { judgement: None, picture_sha256 }))
-        }
-        (None, None) => Ok(None),
+    if picture.is_none() && sidecar.is_none() {
+        return Ok(None);
     }
+    let picture_sha256 = picture.map(judge::hash).transpose().map_err(broken)?;
+    let sidecar_sha256 = sidecar.map(judge::hash_sidecar).transpose().map_err(broken)?;
+    Ok(Some(Judged { judgement: None, picture_sha256, sidecar_sha256 }))
+}
+
+/// The files of a claim, as suspects are known.
+fn files_of(claim: &Claim) -> Files {
+    let identity = |file: &(crate::job::FileName, crate::spool::scan::Identity)| file.1;
+    Files::new(claim.picture.as_ref().map(identity).as_ref(), claim.sidecar.as_ref().map(identity).as_ref())
 }
 
 /// The job of a claimed pair, and the failure to reject it with, if it must be.
@@ -202,7 +237,7 @@ pub fn new_job(pair: &ReadyPair, id: JobId, judged: &Judged, earlier: Option<Job
     let sidecar = pair.sidecar.as_ref().map(|seen| InputFile {
         name: seen.name.clone(),
         bytes: seen.identity.size,
-        sha256: judgement.map(|judgement| hexadecimal(&judgement.sidecar.sha256)).unwrap_or_default(),
+        sha256: judged.sidecar_sha256.clone().unwrap_or_default(),
     });
     let job = Job {
         id,
@@ -227,6 +262,7 @@ fn bad_failure(bad: &Bad, found: Option<Complaints>, pair: &ReadyPair) -> Failur
         BadReason::InvalidPicture => Reason::InvalidPicture,
         BadReason::AmbiguousPair => Reason::AmbiguousPair,
         BadReason::Orphan => Reason::Orphan,
+        BadReason::Poison => return Failure::unread(Reason::Poison, poison_message(), Vec::new()),
     };
     let mut problems = bad.problems.clone();
     if let Some(Complaints { sidecar: of_sidecar, picture: of_picture }) = found.filter(|_| problems.is_empty()) {
@@ -242,6 +278,12 @@ fn bad_failure(bad: &Bad, found: Option<Complaints>, pair: &ReadyPair) -> Failur
         [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
     };
     Failure::unread(reason, message, problems)
+}
+
+fn poison_message() -> String {
+    format!(
+        "The daemon crashed {DEATHS_MAX} times while it read these files, so it reads them no more; nothing was sent."
+    )
 }
 
 /// What a job goes on with that tries another one again.
@@ -301,10 +343,6 @@ pub fn pair_of(claim: &Claim) -> ReadyPair {
 /// An event for a job that recovery finds in doubt.
 pub fn in_doubt(why: &str) -> Event {
     Event::OutcomeUnknown { doubt: Doubt::unanswered(why) }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An error and its causes in one line.

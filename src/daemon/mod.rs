@@ -8,7 +8,7 @@
 //! awaited, because its answer says whether money was spent; everything else ends at once and goes on at the next start.
 //!
 //! A step that panics takes its job out of this run and nothing else; the next start recovers it. The loop ends with an error
-//! only if the ledger is closed, which is a bug.
+//! only if the ledger turns out to be damaged.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -113,7 +113,8 @@ pub enum DaemonError {
 /// Runs until told to stop, or with `once` until nothing can move any more.
 ///
 /// # Errors
-/// [`DaemonError`]: it could not start. Once it runs, nothing but being told ends it.
+/// [`DaemonError`]: it could not start. Once it runs, nothing but being told ends it, and a ledger that turns out to be damaged: it
+/// could neither send nor record anything any more, and trying again would mend nothing.
 pub async fn run(config: Config, client: Client, options: Options, controls: Controls) -> Result<Outcome, DaemonError> {
     let mut daemon = Daemon::start(config, client, options, controls).await?;
     systemd::ready();
@@ -121,7 +122,10 @@ pub async fn run(config: Config, client: Client, options: Options, controls: Con
     daemon.work().await;
     systemd::stopping();
     daemon.drain().await;
-    Ok(daemon.outcome)
+    match daemon.damage {
+        Some(what) => Err(ledger::OpenError::Corrupt { path: daemon.shells.ledger_path.clone(), what }.into()),
+        None => Ok(daemon.outcome),
+    }
 }
 
 struct Daemon {
@@ -149,6 +153,8 @@ struct Daemon {
     prune_at: Instant,
     pulse_at: Option<Instant>,
     pulsing: bool,
+    /// What is wrong with the ledger, if that ended the loop.
+    damage: Option<String>,
 }
 
 /// What a task of ours ended with.

@@ -4,7 +4,7 @@
 //! where each job stands. The rules, job by job in `work/`:
 //!
 //! - a number in `.intents` higher than the ledger's: in doubt, however old the ledger is;
-//! - `.intents` missing: in doubt, unless the ledger knows a task or an end;
+//! - `.intents` missing or damaged: in doubt, unless the ledger knows a task or an end;
 //! - no row and no line: never sent; the files go back to the inbox;
 //! - a row: goes on from its state; a queued one without its files was being given back, and is forgotten.
 //!
@@ -20,6 +20,7 @@ use super::step::recorded;
 use crate::job::state::State;
 use crate::job::{Job, JobId};
 use crate::ledger::Change;
+use crate::spool::claim::Claim;
 
 /// Higher than any number: without a witness anything may have been sent.
 const NO_WITNESS: u32 = u32::MAX;
@@ -32,7 +33,7 @@ const JUDGED_MAX: u32 = 20;
 pub struct Leftover {
     /// The ledger's jobs that are not final.
     pub live: Vec<Job>,
-    /// The witness; `None`: there is no such file.
+    /// The witness; `None`: there is none that can be believed.
     pub intents: Option<HashMap<JobId, u32>>,
     /// The jobs that have a folder in `work/`.
     pub in_work: Vec<JobId>,
@@ -113,8 +114,20 @@ async fn is_whole(shells: &Shells, job: &Job) -> Result<bool, StepError> {
 async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Option<Job>, StepError> {
     let ended = recorded(shells, id).await?;
     let spool = shells.spool.clone();
-    if ended.is_some() {
-        // It has ended; only its empty folder was left.
+    if let Some(ended) = ended {
+        // It has ended; only its empty folder was left. One that holds files again came from somewhere else, such as a backup.
+        let (picture, sidecar) = {
+            let spool = spool.clone();
+            blocking(move || spool.open_claimed(id)).await?
+        };
+        if picture.is_some() || sidecar.is_some() {
+            tracing::warn!(
+                job_id = %id, pair = %ended.pair, state = ended.state.label(),
+                "{}: {} holds its files again, though its job has ended ({}); they are left alone and nothing is sent: take the folder away",
+                ended.pair, spool.job_path(id).display(), ended.state.label()
+            );
+            return Ok(None);
+        }
         blocking(move || spool.clear_work(id)).await?;
         return Ok(None);
     }
@@ -141,7 +154,7 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
         return Ok(None);
     }
     let pair = claiming::pair_of(&note);
-    let judged = judge_until_still(shells, id).await?;
+    let judged = judge_until_still(shells, id, &note).await?;
     tracing::warn!(job_id = %id, pair = %pair.name, "{}: work/ has a job that the ledger does not know; it may have been paid", pair.name);
     let (job, _) = new_job(&pair, id, &judged, None);
     let sends = if witnessed == NO_WITNESS { 1 } else { witnessed };
@@ -151,10 +164,11 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
     Ok(Some(shells.insert(job).await?))
 }
 
-/// What may have been paid never goes back to the inbox by itself, so it is judged until nobody changes it any more.
-async fn judge_until_still(shells: &Shells, id: JobId) -> Result<Judged, StepError> {
+/// What may have been paid never goes back to the inbox by itself, so it is judged until nobody changes it any more; and not at all
+/// if reading it has been the end of too many, for it is in doubt whatever it asks for.
+async fn judge_until_still(shells: &Shells, id: JobId, note: &Claim) -> Result<Judged, StepError> {
     for _ in 0..JUDGED_MAX {
-        if let Some(judged) = judge_claimed(shells, id).await? {
+        if let Some(judged) = judge_claimed(shells, id, note.clone()).await? {
             return Ok(judged);
         }
     }

@@ -23,6 +23,7 @@ use crate::ledger::{Change, Ledger, WriteError};
 use crate::spool::Spool;
 use crate::spool::durable::FileError;
 use crate::spool::intents::Intents;
+use crate::spool::suspects::Suspects;
 
 /// So often a record that the disk refuses is still tried after the daemon was told to stop.
 const TRIED_AFTER_STOP: u32 = 8;
@@ -47,6 +48,8 @@ pub struct Shells {
     pub policy: Policy,
     /// Limits of a picture.
     pub limits: picture::Limits,
+    /// What was being read when an earlier run died.
+    pub suspects: Suspects,
     /// Cancelled when the daemon stops: uploads that are not wholly handed over are cut, transfers end.
     pub stop: CancellationToken,
     /// How many records wait for a disk that refuses them. Nothing is sent while there is one.
@@ -94,11 +97,19 @@ impl Shells {
     /// The event is impossible, the ledger contradicts us, or the daemon stops while the disk still refuses; then the job is as
     /// it was on disk.
     pub async fn record(&self, job: &Job, event: Event, more: Vec<Change>) -> Result<Job, StepError> {
+        let known_again = event == Event::KnownAgain;
         let next = job.on(event, Timestamp::now())?;
         let mut changes = vec![Change::Update(Box::new(next.clone()))];
         changes.extend(more);
         self.write(changes, &next).await?;
-        self.tell(&next);
+        if known_again {
+            // By its state alone it looks as if it had just been accepted.
+            let task_id = next.state.task().map(|task| task.task_id.as_str());
+            tracing::info!(job_id = %next.id, pair = %next.pair, state = next.state.label(), task_id, "{}: its task is known again", next.pair);
+            self.observe(&next);
+        } else {
+            self.tell(&next);
+        }
         Ok(next)
     }
 
@@ -140,6 +151,15 @@ impl Shells {
                             () = self.stop.cancelled() => {}
                         }
                     }
+                }
+                Err(WriteError::Damaged(what)) => {
+                    // The daemon ends of it, and the next start may find a ledger that never heard of the task.
+                    tracing::error!(
+                        job_id = %job.id, pair = %job.pair, state = job.state.label(),
+                        task_id = job.state.task().map(|task| task.task_id.as_str()),
+                        "cannot write the ledger, for it is damaged ({what})"
+                    );
+                    break Err(WriteError::Damaged(what));
                 }
                 result @ (Ok(()) | Err(WriteError::Contradiction(_) | WriteError::Held(_) | WriteError::Closed)) => {
                     break result;

@@ -20,6 +20,7 @@ use crate::job::JobId;
 use crate::job::plan::Policy;
 use crate::ledger::{self, Ledger};
 use crate::spool::intents::{self, Intents};
+use crate::spool::suspects::Suspects;
 use crate::spool::{self, Spool};
 use crate::systemd;
 use crate::throttle::window::Learned;
@@ -37,7 +38,7 @@ impl Daemon {
             let (settings, path, root) = (settings, ledger_path.clone(), config.root.clone());
             blocking(move || open(settings, &path, root)).await?
         };
-        let Opened { spool, ledger, memory, intents: witnessed, in_work, learned } = opened;
+        let Opened { spool, ledger, memory, intents: witnessed, in_work, learned, suspects } = opened;
         let mut sends: HashMap<JobId, u32> = memory.live.iter().map(|job| (job.id, job.sends)).collect();
         let witness = witnessed.clone().unwrap_or_default();
         let jobs_in_work = in_work.clone();
@@ -55,6 +56,7 @@ impl Daemon {
             client,
             policy: policy(&config),
             limits: config.picture,
+            suspects: suspects.clone(),
             stop: controls.stop.child_token(),
             unwritten,
             started: Moment::now(),
@@ -76,7 +78,7 @@ impl Daemon {
         }
         let intake = {
             let settings = intake::Settings::of(&config);
-            blocking(move || Intake::start(settings)).await?
+            blocking(move || Intake::start(settings, suspects)).await?
         };
         Ok(Self {
             shells: Arc::new(shells),
@@ -97,6 +99,7 @@ impl Daemon {
             prune_at: now,
             pulse_at: systemd::watchdog_interval().map(|_| now),
             pulsing: false,
+            damage: None,
             config,
         })
     }
@@ -110,6 +113,7 @@ struct Opened {
     intents: Option<HashMap<JobId, u32>>,
     in_work: Vec<JobId>,
     learned: Option<Learned>,
+    suspects: Suspects,
 }
 
 fn open(settings: spool::Settings, ledger_path: &Path, root: PathBuf) -> Result<Opened, DaemonError> {
@@ -118,9 +122,11 @@ fn open(settings: spool::Settings, ledger_path: &Path, root: PathBuf) -> Result<
     let spool = Spool::open(settings, first_time)?;
     let (ledger, memory) = Ledger::open(ledger_path)?;
     let intents = intents::read(spool.work())?;
+    let suspects = Suspects::open(spool.work());
     let in_work = spool.jobs_in_work()?;
     let learned = ledger::Reader::open(ledger_path)?.and_then(|reader| reader.fact(WINDOW_FACT).ok().flatten());
-    Ok(Opened { spool, ledger, memory, intents, in_work, learned: learned.and_then(|text| learned_back(&text)) })
+    let learned = learned.and_then(|text| learned_back(&text));
+    Ok(Opened { spool, ledger, memory, intents, in_work, learned, suspects })
 }
 
 fn learned_back(text: &str) -> Option<Learned> {

@@ -40,8 +40,9 @@ const REJECTIONS_MAX: usize = 16;
 const ONCE_FAILURES_MAX: u32 = 4;
 
 impl Daemon {
-    /// The loop, until told to stop or, with `once`, until nothing can move.
+    /// The loop, until told to stop or, with `once`, until nothing can move; or until the ledger is found to be damaged.
     pub(super) async fn work(&mut self) {
+        let ledger = self.shells.ledger.clone();
         loop {
             let now = Instant::now();
             self.housekeep(now);
@@ -52,6 +53,10 @@ impl Daemon {
             let due = self.next_due(now);
             tokio::select! {
                 () = self.controls.stop.cancelled() => return,
+                what = ledger.damaged() => {
+                    self.damage = Some(what);
+                    return;
+                }
                 Some(reload) = self.controls.reloads.recv() => self.reload(reload).await,
                 Some(ended) = self.sending.join_next_with_id() => self.ended(ended),
                 Some(ended) = self.moving.join_next_with_id() => self.ended(ended),
@@ -66,6 +71,7 @@ impl Daemon {
         tracing::info!("stopping");
         // Also when nobody cancelled it: transfers and uploads look at it.
         self.shells.stop.cancel();
+        self.shells.suspects.close();
         let patience = self.config.api.submit_timeout + Duration::from_secs(10);
         systemd::extend_timeout(patience);
         self.driver.stop();
@@ -187,6 +193,9 @@ impl Daemon {
                 if let Some(id) = self.working.remove(&error.id())
                     && error.is_panic()
                 {
+                    // Not the pair's doing as far as anybody knows: foreign bytes are judged before there is a step, and a panic
+                    // there is counted by itself. Nor may it be set aside for that, for it may be paid. The next start finds out
+                    // from ledger and witness where it stands; a step that would panic again takes out this job alone again.
                     tracing::error!(job_id = %id, "a bug: a step panicked; its job goes on at the next start");
                     self.driver.lost(id, now);
                     if let Some(pair) = self.claiming.remove(&id) {
@@ -368,6 +377,7 @@ impl Daemon {
             client,
             policy: policy(&new),
             limits: new.picture,
+            suspects: old.suspects.clone(),
             stop: old.stop.clone(),
             unwritten: old.unwritten.clone(),
             started: old.started,

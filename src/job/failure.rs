@@ -112,7 +112,9 @@ impl Reason {
             }
             Self::NoVideo => "The API says that the video is done, but gives no http or https link to it.",
             Self::DownloadFailed => "The video was made, but it could not be fetched while its link was alive.",
-            Self::Poison => "The daemon crashed three times over this pair, so it was set aside.",
+            Self::Poison => {
+                "The daemon crashed three times while it read this pair, so it was set aside and nothing was sent."
+            }
             Self::Cancelled => "The job was cancelled.",
         })
     }
@@ -136,7 +138,9 @@ impl Reason {
             Self::TaskGone | Self::NoVideo | Self::DownloadFailed => {
                 "Move the files back to the inbox, or ask the API's provider and quote the task_id. Unedited, and within 12 hours of the submission, the video is asked for again without paying, unless the API has ended its task; otherwise a new one is made and paid."
             }
-            Self::Poison => "Please report this with the files if you can, for no pair should be able to do that.",
+            Self::Poison => {
+                "Save the picture anew, or write the sidecar anew, then move the files back to the inbox; as they are they are tried three times again. Please report this with the files if you can, for no pair should be able to do that."
+            }
             Self::Cancelled => "Move the files back to the inbox if you want the video after all.",
         }
     }

@@ -249,6 +249,8 @@ pub enum Event {
         /// That instant.
         ask_at: Timestamp,
     },
+    /// A task that was to be asked about later only is known to the account that is asked, and under way.
+    KnownAgain,
     /// The video was fetched and checked.
     Fetched {
         /// The video.
@@ -361,6 +363,7 @@ impl Event {
             Self::LinkStale => "link stale",
             Self::LinkBad { .. } => "link bad",
             Self::AskLater { .. } => "ask later",
+            Self::KnownAgain => "known again",
             Self::Fetched { .. } => "fetched",
             Self::Renumbered { .. } => "renumbered",
             Self::Published => "published",
@@ -413,6 +416,9 @@ impl Job {
             }
             (State::Submitted { task, finish, .. }, Event::AskLater { ask_at }) => {
                 State::Submitted { task, finish, ask_at: Some(ask_at) }
+            }
+            (State::Submitted { task, finish: None, ask_at: Some(_) }, Event::KnownAgain) => {
+                State::Submitted { task, finish: None, ask_at: None }
             }
             (State::Submitted { task, finish, .. }, Event::LinkBad { at, ask_at }) => {
                 let finish = finish.unwrap_or(Finish { done_at: at, bad_links: 0 });

@@ -3,6 +3,9 @@
 //! One thread writes. It commits everything that waits for it in one transaction, so a thousand jobs cost a few syncs and a
 //! caller goes on only when its own record is on disk. Readers open their own read-only connections.
 //!
+//! SQLite finds damage only where it looks, so everything is looked at once at each start; damage that shows later ends the daemon,
+//! for nothing can be sent without a memory, and nothing that is tried again would mend it.
+//!
 //! The ledger stores and decides nothing. A row that is not there, or is there twice, is a bug and is reported as one. A file
 //! that cannot be read, or that a newer version wrote, is never replaced by an empty one: [`OpenError`] says what to do.
 //!
@@ -19,7 +22,7 @@ use crate::job::{Job, JobId, TaskId};
 mod record;
 mod sqlite;
 
-pub use sqlite::{Ledger, Reader, SPENDING_KEPT};
+pub use sqlite::{Ledger, Reader, SPENDING_KEPT, damage};
 
 /// Task durations that are remembered.
 pub const DURATIONS_MAX: u32 = 256;
@@ -113,7 +116,7 @@ pub enum OpenError {
     },
     /// It cannot be opened or read.
     #[error(
-        "cannot open the ledger {path}; it is not replaced by an empty one, because it knows what was paid: mend the rights or the disk, or restore it from a backup"
+        "cannot open the ledger {path}; it is not replaced by an empty one, because it knows what was paid: mend the rights (its own and those of {path}-wal and {path}-shm) or the disk, or restore it from a backup"
     )]
     Unreadable {
         /// The file.
@@ -130,6 +133,16 @@ pub enum OpenError {
         /// What the kernel says.
         #[source]
         source: std::io::Error,
+    },
+    /// What it holds is damaged: found at the start, or by a look or a record later.
+    #[error(
+        "the ledger {path} is damaged ({what}); nothing more is sent, and it is not replaced by an empty one, because it knows what was paid: restore it from a backup, or move it away together with {path}-wal; then what lies in work/ and may have been sent goes to error/ as in doubt, and nothing of it is sent again"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        what: String,
     },
     /// It is another program's database.
     #[error("{path} is a database, but not a ledger of this program; nothing was written to it")]
@@ -158,6 +171,9 @@ pub enum WriteError {
     /// The disk is full, read-only or failing: the same may succeed later.
     #[error("cannot commit to the ledger: {0}")]
     Disk(String),
+    /// What the ledger holds is damaged: nothing more can be written.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(String),
     /// A row was not as it must be: a bug, or another program writes to the ledger.
     #[error("the ledger contradicts the daemon: {0}")]
     Contradiction(String),

@@ -1,13 +1,14 @@
 //! The ledger's one writer and its readers, over rusqlite.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Change, Counts, DURATIONS_MAX, Memory, OpenError, WriteError, record};
 use crate::job::{Job, JobId, TaskId};
@@ -37,11 +38,22 @@ const HOLDER: &str = "-- the other job that has a task
     SELECT job FROM job WHERE task_id = ?1 AND job <> ?2 AND instr(detail, ?3) > 0
     ORDER BY claimed_at DESC, job DESC LIMIT 1";
 
+/// The tables of a ledger, of whatever schema.
+const TABLES: [&str; 4] = ["job", "spending", "duration", "fact"];
+
+/// How long a start waits for the look at everything. A ledger of a hundred thousand jobs has been looked through by then; what a
+/// larger one holds is told when it is found, while the daemon works.
+const CHECK_WAIT: Duration = Duration::from_secs(1);
+
 /// The writing end. Cheap to clone; the thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     calls: mpsc::Sender<Call>,
+    damage: Damage,
 }
+
+/// Where it is told that what the ledger holds is damaged, and how.
+type Damage = watch::Sender<Option<String>>;
 
 #[derive(Debug)]
 struct Call {
@@ -60,19 +72,47 @@ impl Ledger {
         make_private(path).map_err(|source| OpenError::Unmakeable { path: path.to_owned(), source })?;
         let mut connection = Connection::open(path).map_err(unreadable)?;
         connection.busy_timeout(BUSY).map_err(unreadable)?;
+        if connection.is_readonly(MAIN_DB).map_err(unreadable)? {
+            // SQLite opens for reading what it may not write to, would make its companions as read-only as that, and say so at the
+            // first record only.
+            return Err(unreadable(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), None)));
+        }
         // Looked at before anything is written, so that a file that is not ours stays as it is.
         let found = schema(&connection).map_err(unreadable)?;
         refuse_foreign(&connection, found, path)?;
         prepare(&mut connection).map_err(unreadable)?;
+        // The file may be written, but perhaps not what lies beside it.
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unreadable)?;
+        let damage = Damage::default();
+        check(path, &damage)?;
         migrate(&mut connection, found, path)?;
-        let memory = remember(&connection)
-            .map_err(|error| OpenError::Damaged { path: path.to_owned(), what: error.to_string() })?;
+        let memory = remember(&connection).map_err(|error| match self::damage(&error) {
+            Some(what) => OpenError::Corrupt { path: path.to_owned(), what },
+            None => OpenError::Damaged { path: path.to_owned(), what: error.to_string() },
+        })?;
         let (calls, waiting) = mpsc::channel(WAITING_MAX);
+        let found_by_writer = damage.clone();
         std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || keep_writing(connection, waiting))
+            .spawn(move || keep_writing(connection, waiting, &found_by_writer))
             .map_err(OpenError::Thread)?;
-        Ok((Self { calls }, memory))
+        Ok((Self { calls, damage }, memory))
+    }
+
+    /// Returns once what the ledger holds is known to be damaged; what SQLite says of it. Cancel-safe.
+    pub async fn damaged(&self) -> String {
+        let mut told = self.damage.subscribe();
+        let what = told.wait_for(Option::is_some).await.ok().and_then(|what| what.clone());
+        match what {
+            Some(what) => what,
+            // We hold the sending end ourselves.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells of damage that a reader came upon.
+    pub fn report_damage(&self, what: String) {
+        tell(&self.damage, what);
     }
 
     /// Writes all of `changes` or none; returns when they are on disk.
@@ -179,6 +219,64 @@ impl Reader {
     }
 }
 
+/// What SQLite says of damage, if that is what the error is about: nothing that is tried again would go well.
+pub fn damage(error: &rusqlite::Error) -> Option<String> {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => Some(error.to_string()),
+        Some(_) | None => None,
+    }
+}
+
+/// The first that was found stands.
+fn tell(damage: &Damage, what: String) {
+    damage.send_if_modified(|known| {
+        let is_news = known.is_none();
+        known.get_or_insert(what);
+        is_news
+    });
+}
+
+/// Has everything in the ledger looked at by a thread of its own, and waits for its word for a while.
+fn check(path: &Path, damage: &Damage) -> Result<(), OpenError> {
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let (looked_at, found) = (path.to_owned(), damage.clone());
+    std::thread::Builder::new()
+        .name("ledger-check".to_owned())
+        .spawn(move || {
+            match look_through(&looked_at) {
+                Ok(None) => {}
+                Ok(Some(what)) => tell(&found, what),
+                Err(error) => match self::damage(&error) {
+                    Some(what) => tell(&found, what),
+                    None => tracing::warn!("cannot look through the ledger: {error}"),
+                },
+            }
+            // Whoever does not wait any more is told by the damage alone.
+            drop(done);
+        })
+        .map_err(OpenError::Thread)?;
+    match ended.recv_timeout(CHECK_WAIT) {
+        // It sends nothing: its end is what is waited for.
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
+        Err(RecvTimeoutError::Timeout) => {
+            tracing::debug!("the ledger is large; it is looked through while the work begins")
+        }
+    }
+    match damage.borrow().clone() {
+        Some(what) => Err(OpenError::Corrupt { path: path.to_owned(), what }),
+        None => Ok(()),
+    }
+}
+
+/// The first thing that is wrong with the file's pages, if any is.
+fn look_through(path: &Path) -> rusqlite::Result<Option<String>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok((said != "ok").then(|| said.replace('\n', " ")))
+}
+
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -200,7 +298,16 @@ fn refuse_foreign(connection: &Connection, found: i64, path: &Path) -> Result<()
     let tables: u64 = connection
         .query_row("-- whether there is anything\nSELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|source| OpenError::Unreadable { path: path.to_owned(), source })?;
-    if found == 0 && tables > 0 {
+    let ours: usize = connection
+        .query_row(
+            "-- how many of the ledger's tables there are
+            SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN (?1, ?2, ?3, ?4)",
+            TABLES,
+            |row| row.get(0),
+        )
+        .map_err(|source| OpenError::Unreadable { path: path.to_owned(), source })?;
+    let is_foreign = if found == 0 { tables > 0 } else { ours < TABLES.len() };
+    if is_foreign {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
     Ok(())
@@ -274,10 +381,13 @@ fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>>
 }
 
 /// The writer's thread: takes what waits, commits it in one transaction, answers.
-fn keep_writing(mut connection: Connection, mut waiting: mpsc::Receiver<Call>) {
+fn keep_writing(mut connection: Connection, mut waiting: mpsc::Receiver<Call>, damage: &Damage) {
     let mut batch = Vec::new();
     while waiting.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let verdicts = commit(&mut connection, &batch);
+        if let Some(Err(WriteError::Damaged(what))) = verdicts.first() {
+            tell(damage, what.clone());
+        }
         for (call, verdict) in batch.drain(..).zip(verdicts) {
             // A caller that has gone away does not need the answer; the record stands.
             drop(call.answer.send(verdict));
@@ -290,7 +400,10 @@ fn commit(connection: &mut Connection, batch: &[Call]) -> Vec<Result<(), WriteEr
     match try_commit(connection, batch) {
         Ok(verdicts) => verdicts,
         Err(error) => {
-            let error = WriteError::Disk(error.to_string());
+            let error = match damage(&error) {
+                Some(what) => WriteError::Damaged(what),
+                None => WriteError::Disk(error.to_string()),
+            };
             batch.iter().map(|_| Err(error.clone())).collect()
         }
     }
@@ -332,7 +445,11 @@ fn arrive_at_commit(connection: &Connection, batch: &[Call]) -> rusqlite::Result
         PathBuf::from(connection.path().unwrap_or_default()).join(what.join(","))
     };
     failpoint::before(failpoint::Effect::Commit, path).map_err(|errno| {
-        let code = if errno == Errno::NOSPC { ffi::SQLITE_FULL } else { ffi::SQLITE_IOERR };
+        let code = match errno {
+            Errno::NOSPC => ffi::SQLITE_FULL,
+            Errno::BADMSG => ffi::SQLITE_CORRUPT,
+            _ => ffi::SQLITE_IOERR,
+        };
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(errno.to_string()))
     })
 }

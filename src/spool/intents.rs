@@ -2,7 +2,8 @@
 //!
 //! Each submission is announced by a line `<job> <number>`, synced before the request leaves. A ledger that was lost or
 //! restored from a backup cannot then make us pay again: a job whose number here is higher than the ledger's is in doubt.
-//! Lines of many submissions share one sync. A line that a crash cut off does not count; nothing was sent for it.
+//! Lines of many submissions share one sync. A line that a crash cut off does not count; nothing was sent for it. But only the last
+//! one can be cut off: a file with any other line that makes no sense is not ours any more, and is taken for missing.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,7 +26,7 @@ const INTENTS_BESIDE: &str = ".intents.new";
 /// Announcements that may wait for the writer.
 const WAITING_MAX: usize = 4096;
 
-/// Reads what was announced: the highest number of each job; `None` if there is no such file. Blocks.
+/// Reads what was announced: the highest number of each job; `None` if there is no such file, or one that is damaged. Blocks.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -38,9 +39,19 @@ pub fn read(work: &Dir) -> Result<Option<HashMap<JobId, u32>>, FileError> {
     let mut line = Vec::new();
     // Read to its end however long it is: a line that is passed over could be paid for twice.
     while lines.read_until(b'\n', &mut line).map_err(failed)? > 0 {
-        if let Some((job, number)) = parse(&line) {
-            let entry = highest.entry(job).or_insert(number);
-            *entry = number.max(*entry);
+        match parse(&line) {
+            Some((job, number)) => {
+                let entry = highest.entry(job).or_insert(number);
+                *entry = number.max(*entry);
+            }
+            None if line.ends_with(b"\n") => {
+                tracing::warn!(
+                    "{} is damaged and not believed: what the ledger does not know to be accepted counts as in doubt",
+                    work.path_of(&name).display()
+                );
+                return Ok(None);
+            }
+            None => {}
         }
         line.clear();
     }

@@ -17,6 +17,8 @@ use crate::job::{Problem, picture::Picture};
 
 /// Bytes of a file beyond which nobody takes it for a picture. A sparse file may claim any size, and reading it would take for ever.
 pub const PICTURE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a sidecar that are read: one more than it may have.
+const SIDECAR_BYTES_READ: u64 = sidecar::BYTES_MAX as u64 + 1;
 /// Bytes of one read of the picture.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -188,14 +190,29 @@ pub fn judge_and_hash(
 pub fn hash(mut file: File) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut file, &mut hash)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize().into()))
+}
+
+/// The same of a sidecar that is not judged, and of as much of it as a judgement would have read.
+///
+/// # Errors
+/// It cannot be read.
+pub fn hash_sidecar(file: File) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut file.take(SIDECAR_BYTES_READ), &mut hash)?;
+    Ok(hexadecimal(&hash.finalize().into()))
+}
+
+/// A hash in lower-case hexadecimal.
+pub fn hexadecimal(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_sidecar(mut file: File, has_picture: bool) -> Result<SidecarFound, JudgeError> {
     const FILE: &str = "sidecar";
     let identity = identity_of(&file, FILE)?;
     let mut bytes = Vec::new();
-    let limit = sidecar::BYTES_MAX as u64 + 1;
+    let limit = SIDECAR_BYTES_READ;
     file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|source| JudgeError::Io { file: FILE, source })?;
     unchanged(&file, identity, bytes.len() as u64, limit, FILE)?;
     let sidecar::Found { read, parses, names_address, unfilled } = sidecar::look(&bytes, has_picture);

@@ -9,6 +9,7 @@
 //! - [`finish`] publishes a video, or rejects a pair.
 //! - [`keep`] forgets what has been archived for long enough.
 //! - [`intents`] is the witness beside the ledger.
+//! - [`suspects`] remembers what was being read when the daemon died.
 //! - [`durable`] is what all of it is made of.
 //!
 //! When an effect is done, and in which order with the ledger's records, is decided in [`crate::daemon`].
@@ -34,6 +35,7 @@ pub mod keep;
 pub mod pairing;
 pub mod scan;
 pub mod settle;
+pub mod suspects;
 pub mod watch;
 
 use durable::{Dir, FileError, Renamed, own_name};

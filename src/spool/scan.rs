@@ -290,6 +290,11 @@ impl Inbox {
         }
     }
 
+    /// Where a name is, for messages.
+    pub fn path_of(&self, folder: &Folder, name: &FileName) -> PathBuf {
+        self.path.join(folder.path_of(name))
+    }
+
     /// Opens a regular file for reading, without ever waiting for a writer; `None` if there is none under that name.
     ///
     /// # Errors
@@ -333,7 +338,7 @@ impl Inbox {
     }
 
     fn io(&self, folder: &Folder, name: &FileName, errno: Errno) -> ScanError {
-        ScanError::Io { path: self.path.join(folder.path_of(name)), source: errno.into() }
+        ScanError::Io { path: self.path_of(folder, name), source: errno.into() }
     }
 }
 

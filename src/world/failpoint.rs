@@ -6,10 +6,11 @@
 //! | key | says |
 //! | --- | --- |
 //! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` (of a rename or link: `<new path> < <old path>`) before it is passed; then `<number>! …` if the plan refused it, `<number>- …` if the system did |
-//! | `looks` | `1`: what only looks is numbered, too |
+//! | `looks` | `1`: what only looks (`open`, `judge`, `jot`) is numbered, too |
 //! | `at` | the number of the point where something happens |
-//! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on` |
-//! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed |
+//! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on`; one that begins with `judge` or `jot` needs no `looks` |
+//! | `after` | points count for `on` only once one has been passed whose `<effect> <path>` contains this text |
+//! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; `panic`, or `wait` until the file of `until` is there: at this one and at all that match after it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed |
 //! | `until` | the error is for good, for this effect at this place, until this file is there |
 //!
 //! A place is a folder, or all folders of jobs below it. A read-only mount (EROFS) and a full disk (ENOSPC, EDQUOT) refuse every
@@ -30,6 +31,10 @@ pub(super) use off::{pass, torn};
 pub enum Effect {
     /// A file or folder is opened to look at it. Changes nothing.
     Open,
+    /// A pair is about to be judged. Changes nothing.
+    Judge,
+    /// It is noted what is being judged. Nothing that was promised stands on it.
+    Jot,
     /// A file is made.
     Make,
     /// A folder is made.
@@ -59,10 +64,18 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it only looks, or tells of looks: the world is the same after it as before.
+    #[cfg(feature = "failpoints")]
+    fn is_look(self) -> bool {
+        matches!(self, Self::Open | Self::Judge | Self::Jot)
+    }
+
     /// The word for logs and plans.
     pub fn label(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Judge => "judge",
+            Self::Jot => "jot",
             Self::Make => "make",
             Self::MakeFolder => "make-folder",
             Self::Write => "write",
@@ -141,6 +154,7 @@ mod on {
     use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::time::Duration;
 
     use rustix::io::Errno;
     use rustix::process::{Signal, getpid, kill_process};
@@ -151,6 +165,9 @@ mod on {
     /// The variable that holds the plan.
     const VARIABLE: &str = "FAILPOINTS";
 
+    /// How often it is looked whether the file of `until` is there.
+    const LOOK_EVERY: Duration = Duration::from_millis(2);
+
     static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
 
     /// What is to happen where.
@@ -159,6 +176,9 @@ mod on {
         log: Option<File>,
         looks: bool,
         place: Trigger,
+        after: Option<String>,
+        /// Whether the point of `after` has been passed.
+        begun: AtomicBool,
         deed: Option<Deed>,
         until: Option<PathBuf>,
         passed: AtomicU64,
@@ -179,6 +199,8 @@ mod on {
     enum Deed {
         Kill,
         Stop,
+        Panic,
+        Wait,
         Fail(Errno),
         /// The effect is had, and said to have failed.
         Lie(Errno),
@@ -256,7 +278,7 @@ mod on {
     fn arrive(effect: Effect, path: impl FnOnce() -> PathBuf) -> (u64, Passed) {
         match PLAN.get_or_init(Plan::read) {
             None => (0, Passed::Free),
-            Some(plan) if effect == Effect::Open && !plan.looks => (0, Passed::Free),
+            Some(plan) if effect.is_look() && !plan.looks => (0, plan.pass_by(effect, path)),
             Some(plan) => plan.arrive(effect, &path()),
         }
     }
@@ -306,7 +328,7 @@ mod on {
 
         fn parse(text: &str) -> Result<Self, String> {
             let (mut log, mut looks, mut deed, mut until) = (None, false, None, None);
-            let (mut at, mut on, mut nth) = (None, None, 1);
+            let (mut at, mut on, mut nth, mut after) = (None, None, 1, None);
             let number = |value: &str| value.parse::<u64>().map_err(|error| format!("{value}: {error}"));
             for part in text.split(';').filter(|part| !part.is_empty()) {
                 let (key, value) = part.split_once('=').ok_or_else(|| format!("{part} is no key=value"))?;
@@ -319,6 +341,7 @@ mod on {
                     "at" => at = Some(number(value)?),
                     "on" => on = Some(value.to_owned()),
                     "nth" => nth = number(value)?,
+                    "after" => after = Some(value.to_owned()),
                     "do" => deed = Some(Deed::parse(value).ok_or_else(|| format!("nothing is called {value}"))?),
                     "until" => until = Some(PathBuf::from(value)),
                     _ => return Err(format!("no key is called {key}")),
@@ -334,6 +357,8 @@ mod on {
                 log,
                 looks,
                 place,
+                begun: AtomicBool::new(after.is_none()),
+                after,
                 deed,
                 until,
                 passed: AtomicU64::new(0),
@@ -350,9 +375,7 @@ mod on {
             let is_here = match &self.place {
                 Trigger::Never => false,
                 Trigger::At(at) => *at == number,
-                Trigger::On { text, nth } => {
-                    point.contains(text) && self.matched.fetch_add(1, Ordering::SeqCst) + 1 == *nth
-                }
+                Trigger::On { text, nth } => self.matches(&point, text, *nth),
             };
             let passed = if is_here && !self.done.swap(true, Ordering::SeqCst) {
                 self.happen(effect, path)
@@ -372,10 +395,54 @@ mod on {
             }
         }
 
+        /// What only looks and is not numbered: only a plan that names its effect means it.
+        fn pass_by(&self, effect: Effect, path: impl FnOnce() -> PathBuf) -> Passed {
+            let Trigger::On { text, nth } = &self.place else { return Passed::Free };
+            if effect == Effect::Open || !text.starts_with(effect.label()) {
+                return Passed::Free;
+            }
+            let path = path();
+            let point = format!("{} {}", effect.label(), path.display());
+            if self.matches(&point, text, *nth) && !self.done.swap(true, Ordering::SeqCst) {
+                return self.happen(effect, &path);
+            }
+            self.still_failing(effect, &path).map_or(Passed::Free, Passed::Failed)
+        }
+
+        /// Whether it is the `nth` point of that text. What happens at all later ones, too, happens here.
+        fn matches(&self, point: &str, text: &str, nth: u64) -> bool {
+            if !self.begun.load(Ordering::SeqCst) {
+                let is_begin = self.after.as_ref().is_some_and(|after| point.contains(after));
+                self.begun.fetch_or(is_begin, Ordering::SeqCst);
+                return false;
+            }
+            if !point.contains(text) {
+                return false;
+            }
+            let found = self.matched.fetch_add(1, Ordering::SeqCst) + 1;
+            match self.deed {
+                Some(Deed::Panic) if found > nth => panic!("the plan says so at {point}"),
+                Some(Deed::Wait) if found > nth => self.wait(),
+                Some(_) | None => {}
+            }
+            found == nth
+        }
+
+        fn wait(&self) {
+            while !self.until.as_ref().is_some_and(|until| until.exists()) {
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+
         fn happen(&self, effect: Effect, path: &Path) -> Passed {
             match self.deed {
                 None => Passed::Free,
                 Some(Deed::Kill) => Passed::Killed,
+                Some(Deed::Panic) => panic!("the plan says so at {} {}", effect.label(), path.display()),
+                Some(Deed::Wait) => {
+                    self.wait();
+                    Passed::Free
+                }
                 Some(Deed::Stop) => {
                     stop();
                     Passed::Free
@@ -404,6 +471,7 @@ mod on {
             let errno = |name: &str| {
                 Some(match name {
                     "EACCES" => Errno::ACCESS,
+                    "EBADMSG" => Errno::BADMSG,
                     "EBUSY" => Errno::BUSY,
                     "EDQUOT" => Errno::DQUOT,
                     "EINVAL" => Errno::INVAL,
@@ -423,6 +491,8 @@ mod on {
             match text {
                 "kill" => Some(Self::Kill),
                 "stop" => Some(Self::Stop),
+                "panic" => Some(Self::Panic),
+                "wait" => Some(Self::Wait),
                 _ => match text.strip_suffix('!') {
                     Some(name) => errno(name).map(Self::Lie),
                     None => errno(text).map(Self::Fail),
@@ -447,7 +517,13 @@ mod on {
         let changes = match effect {
             Effect::Make | Effect::MakeFolder | Effect::Write | Effect::Link => Some(true),
             Effect::Cut | Effect::Times | Effect::Rename | Effect::Unlink | Effect::RemoveFolder => Some(false),
-            Effect::Open | Effect::Sync | Effect::Commit | Effect::Request | Effect::Answer => None,
+            Effect::Open
+            | Effect::Judge
+            | Effect::Jot
+            | Effect::Sync
+            | Effect::Commit
+            | Effect::Request
+            | Effect::Answer => None,
         };
         match errno {
             Errno::ROFS => changes.is_some(),

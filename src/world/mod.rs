@@ -5,15 +5,16 @@
 //! without the feature `failpoints` a point is nothing at all. With it, the project's own tests stop the program dead at the n-th
 //! effect, or let it fail, for n = 1, 2, 3 … until a run has no n-th effect any more.
 //!
-//! What only looks (opens, lists, reads) passes a point, too, but is numbered only where a plan asks for that: stopping between two
-//! looks shows nothing that stopping at the next effect does not.
+//! What only looks (opens, lists, judges) passes a point, too, but is numbered only where a plan asks for that: stopping between two
+//! looks shows nothing that stopping at the next effect does not. Notes of what is being read are the same to that: they tell of looks.
 //!
 //! No other room of this program changes files by other means; a test checks it.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timestamps};
 use rustix::io::Errno;
@@ -78,6 +79,30 @@ pub fn make_folder(at: At<'_>, mode: Mode) -> Result<(), Errno> {
 /// What the kernel says; some of the bytes may have been written.
 pub fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     failpoint::torn(|| failpoint::path_of(file), bytes, |bytes| file.write_all(bytes))
+}
+
+/// Opens a file of notes, made if it is not there.
+///
+/// # Errors
+/// What the kernel says.
+pub fn open_notes(at: At<'_>, flags: OFlags, mode: Mode) -> Result<File, Errno> {
+    pass(Effect::Jot, || failpoint::path(at), || rustix::fs::openat(at.dir, at.name, flags, mode)).map(File::from)
+}
+
+/// Writes `bytes` at a place of a file of notes. They are for the next process on this machine, so nothing syncs them.
+///
+/// # Errors
+/// What the kernel says; some of the bytes may have been written.
+pub fn jot(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pass(Effect::Jot, || failpoint::path_of(file), || file.write_all_at(bytes, offset))
+}
+
+/// Tells that what lies at `path` is about to be judged, which may be the end of the program, and can have no error.
+pub fn about_to_judge(path: impl FnOnce() -> PathBuf) {
+    match failpoint::before(Effect::Judge, path) {
+        // A plan that has an error happen here has nobody to give it to.
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Cuts the file, or lengthens it by zeros.

@@ -8,10 +8,13 @@ mod commands;
 mod crash_loops;
 mod crash_recovery;
 mod delivery;
+mod doubt;
 mod house;
 mod logs;
+mod memory;
 mod operations;
 mod pauses;
+mod poison;
 mod regressions;
 mod rejection;
 #[expect(dead_code, reason = "tests/torture stands on it, too, and uses more of it")]

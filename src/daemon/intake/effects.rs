@@ -9,12 +9,14 @@ use tokio::sync::mpsc;
 
 use super::IntakeError;
 use super::index::{Times, ToJudge};
-use super::verdict::{Finding, WaitingReason};
+use super::verdict::{Bad, BadReason, Finding, WaitingReason};
 use crate::config::{self, Watch as WatchMode};
-use crate::job::{FileName, Folder, picture};
+use crate::job::{FileName, Folder, PairName, picture};
 use crate::spool::judge::{self, JudgeError};
+use crate::spool::pairing;
 use crate::spool::scan::{self, Facts, Found, Identity, Inbox, Rules, ScanError};
 use crate::spool::settle::{Hint, Rests};
+use crate::spool::suspects::{Files, Place, Reading, Suspects};
 use crate::spool::watch::{Watch, WatchError};
 
 /// Names that a scan hands over at once.
@@ -143,8 +145,8 @@ pub(super) fn look(inbox: &Inbox, rules: &Rules, names: Vec<ToLook>) -> Vec<(ToL
         .collect()
 }
 
-/// Judges a grouping's files where they lie.
-pub(super) fn judge(inbox: &Inbox, limits: &picture::Limits, asked: &ToJudge) -> Finding {
+/// Judges a grouping's files where they lie; not if the daemon died too often over them.
+pub(super) fn judge(inbox: &Inbox, suspects: &Suspects, limits: &picture::Limits, asked: &ToJudge) -> Finding {
     let rights = inbox.rights(asked.folder());
     let unreadable = |why: String| Finding::Stuck(WaitingReason::Unreadable { why });
     let open = |name| match inbox.open_file(asked.folder(), name) {
@@ -165,10 +167,18 @@ pub(super) fn judge(inbox: &Inbox, limits: &picture::Limits, asked: &ToJudge) ->
     if let Some(why) = files.into_iter().find_map(|seen| rights.unmovable(&seen.name)) {
         return Finding::Stuck(WaitingReason::Unmovable { why });
     }
-    match judge::judge(picture, sidecar, limits) {
-        Ok(judgement) => Finding::of(&judgement, asked.picture.as_ref(), &asked.sidecar),
-        Err(JudgeError::Changed { .. }) => Finding::Changed,
-        Err(JudgeError::Io { file, source }) => unreadable(format!("{file}: {source}")),
+    let files = Files::new(asked.picture.as_ref().map(|seen| &seen.identity), Some(&asked.sidecar.identity));
+    let path = || inbox.path_of(asked.folder(), &asked.sidecar.name);
+    let shown = || PairName { folder: asked.folder().clone(), stem: pairing::stem_of(&asked.sidecar.name) };
+    match suspects.read(Place::Inbox, files, path, || judge::judge(picture, sidecar, limits)) {
+        Reading::Ended(Ok(judgement)) => Finding::of(&judgement, asked.picture.as_ref(), &asked.sidecar),
+        Reading::Ended(Err(JudgeError::Changed { .. })) => Finding::Changed,
+        Reading::Ended(Err(JudgeError::Io { file, source })) => unreadable(format!("{file}: {source}")),
+        Reading::Panicked { times } => {
+            tracing::error!(pair = %shown(), "a bug: reading {} panicked, {times} times by now", shown());
+            Finding::Panicked
+        }
+        Reading::Refused => Finding::Bad(Bad { reason: BadReason::Poison, problems: Vec::new() }),
     }
 }
 

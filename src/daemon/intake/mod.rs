@@ -20,6 +20,7 @@ use crate::job::{FileName, Folder, PairName};
 use crate::spool::claim::Refusal;
 use crate::spool::scan::{Facts, Identity, Inbox, Rules, ScanError};
 use crate::spool::settle::Hint;
+use crate::spool::suspects::Suspects;
 use crate::spool::watch::{Hints, Watch};
 
 mod beside;
@@ -163,6 +164,7 @@ struct Canary {
 /// The inbox, watched. See the module.
 pub struct Intake {
     settings: Settings,
+    suspects: Suspects,
     rules: Arc<Rules>,
     /// The folder of the jobs as it was at the start.
     work: Identity,
@@ -204,12 +206,13 @@ impl Intake {
     /// # Errors
     /// The work folder is not there, or `inbox.ignore` holds what is no glob. A missing inbox is no error, nor is a watch that
     /// cannot be set: the first turn tells of it.
-    pub fn start(settings: Settings) -> Result<Self, IntakeError> {
+    pub fn start(settings: Settings, suspects: Suspects) -> Result<Self, IntakeError> {
         let rules = Arc::new(settings.rules()?);
         let work = effects::work_identity(&settings)?;
         let opened = effects::open(&settings, None);
         let now = Instant::now();
         let mut intake = Self {
+            suspects,
             rules,
             work,
             inbox: None,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::config::{self, Watch as WatchMode};
 use crate::job::picture::Limits;
+use crate::spool::durable::Dir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Longer than any test: what rests for it is not offered.
@@ -47,7 +48,8 @@ impl Bench {
     }
 
     fn start(&mut self, settings: Settings) {
-        self.intake = Some(Intake::start(settings).expect("the folders are there"));
+        let work = Dir::open(&settings.work).expect("the folders are there");
+        self.intake = Some(Intake::start(settings, Suspects::open(&work)).expect("the folders are there"));
     }
 
     fn path(&self, path: &str) -> PathBuf {

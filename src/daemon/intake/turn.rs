@@ -104,8 +104,10 @@ impl Intake {
     pub(super) fn start_judgements(&mut self, inbox: &Arc<Inbox>) {
         while self.asked.values().filter(|(_, job)| matches!(job, Job::Judge(_))).count() < JUDGEMENTS_MAX {
             let Some(asked) = self.index.next_to_judge() else { return };
-            let (inbox, limits, question) = (Arc::clone(inbox), self.settings.picture, asked.clone());
-            self.spawn(Job::Judge(Box::new(asked)), move || Done::Judged(effects::judge(&inbox, &limits, &question)));
+            let (inbox, suspects, limits) = (Arc::clone(inbox), self.suspects.clone(), self.settings.picture);
+            let question = asked.clone();
+            let judge = move || Done::Judged(effects::judge(&inbox, &suspects, &limits, &question));
+            self.spawn(Job::Judge(Box::new(asked)), judge);
         }
     }
 

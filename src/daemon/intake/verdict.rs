@@ -75,6 +75,8 @@ pub enum BadReason {
     AmbiguousPair,
     /// The other half did not come in time.
     Orphan,
+    /// The daemon died too often while it read the files.
+    Poison,
 }
 
 impl BadReason {
@@ -85,6 +87,7 @@ impl BadReason {
             Self::InvalidPicture => "invalid_picture",
             Self::AmbiguousPair => "ambiguous_pair",
             Self::Orphan => "orphan",
+            Self::Poison => "poison",
         }
     }
 }
@@ -170,6 +173,8 @@ pub(super) enum Finding {
     Stuck(WaitingReason),
     /// A file is not the one that was to be judged.
     Changed,
+    /// Judging it ended in a panic: tried again after a while, for it is counted.
+    Panicked,
 }
 
 impl Finding {

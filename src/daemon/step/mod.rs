@@ -13,7 +13,7 @@ use crate::api::{Part, Refusal, VendorError};
 use crate::job::plan::{self, Step};
 use crate::job::state::Event;
 use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task};
-use crate::ledger::{Change, Reader};
+use crate::ledger::{self, Change, Reader};
 use crate::spool::durable::Trouble;
 
 mod download;
@@ -156,9 +156,14 @@ async fn fail_as_recorded(shells: &Shells, id: JobId, error: &StepError) -> Step
 
 /// A job as the ledger has it.
 pub async fn recorded(shells: &Shells, id: JobId) -> Result<Option<Job>, StepError> {
-    let path = shells.ledger_path.clone();
+    let (path, ledger) = (shells.ledger_path.clone(), shells.ledger.clone());
     let read = blocking(move || match Reader::open(&path) {
-        Ok(Some(reader)) => reader.job(id).map_err(|error| error.to_string()),
+        Ok(Some(reader)) => reader.job(id).map_err(|error| {
+            if let Some(what) = ledger::damage(&error) {
+                ledger.report_damage(what);
+            }
+            error.to_string()
+        }),
         Ok(None) => Ok(None),
         Err(error) => Err(error.to_string()),
     });

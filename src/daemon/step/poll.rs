@@ -35,7 +35,7 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
     }
     match answer {
         // However old it is: the API may still deliver what was paid. An overdue task takes no slot and is asked about rarely.
-        PollAnswer::InQueue | PollAnswer::Generating => Ok(answered(job)),
+        PollAnswer::InQueue | PollAnswer::Generating => Ok(answered(known(shells, job).await?)),
         // Some gateways tell nothing of a task that has ended: no word for so long is a word, too.
         PollAnswer::UnknownStatus(word) if overdue => {
             let message = match word.as_str() {
@@ -156,6 +156,14 @@ fn gone(task: Task, finish: Option<Finish>, message: String) -> Failure {
 /// The failure, with the answer that it rests on.
 fn told(failure: Failure, refusal: &Refusal) -> Failure {
     Failure { request_id: refusal.request_id.clone(), http_status: refusal.http_status, ..failure }
+}
+
+/// A task that waited for its account is that of the one which is asked now: it takes a slot of it, and is asked about as any other.
+async fn known(shells: &Shells, job: Job) -> Result<Job, StepError> {
+    if !matches!(job.state, State::Submitted { finish: None, ask_at: Some(_), .. }) {
+        return Ok(job);
+    }
+    shells.record(&job, Event::KnownAgain, Vec::new()).await
 }
 
 /// Waits for the account that paid to come back; gives up when the API has long forgotten the task.

@@ -52,9 +52,18 @@ async fn a_start_keeps_the_jobs_named_and_nothing_else() {
 #[test]
 fn the_highest_number_counts_and_a_line_that_was_cut_off_does_not() {
     let (temporary, dir) = folder();
-    let text = format!("{a} 2\n{a} 10\n{a} 3\nnonsense\n\n{b} x\n\0\0\0{b} 4\n{b} 1\n{a} 11", a = id(1), b = id(2));
+    let text = format!("{a} 2\n{a} 10\n{a} 3\n{b} 1\n{a} 11", a = id(1), b = id(2));
     std::fs::write(temporary.path().join(INTENTS), text).unwrap();
     assert_eq!(read(&dir).unwrap(), Some(HashMap::from([(id(1), 10), (id(2), 1)])));
+}
+
+#[test]
+fn a_witness_with_nonsense_in_it_is_not_believed() {
+    let (temporary, dir) = folder();
+    for nonsense in ["nonsense\n", "\n", &format!("{} x\n", id(2)), &format!("\0\0\0{} 4\n", id(2)), "\u{0}\n"] {
+        std::fs::write(temporary.path().join(INTENTS), format!("{a} 2\n{nonsense}{a} 3\n", a = id(1))).unwrap();
+        assert_eq!(read(&dir).unwrap(), None, "{nonsense:?}");
+    }
 }
 
 #[test]

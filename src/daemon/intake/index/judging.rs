@@ -90,6 +90,7 @@ impl Index {
             }
             Finding::Half => State::Half { due: self.orphan_at(group, &asked.members) },
             Finding::Stuck(reason) => State::Stuck(reason),
+            Finding::Panicked => State::Settling { due: now + self.times.rests.settle },
             Finding::Changed => {
                 let folder = &asked.group.folder;
                 again.extend(asked.picture.iter().chain([&asked.sidecar]).map(|f| (folder.clone(), f.name.clone())));

@@ -55,9 +55,10 @@ impl Index {
                     let since = unit.since;
                     let pair = |piece: &Members| match bad.reason {
                         BadReason::AmbiguousPair => bad_piece(&key, group, piece, (*bad).clone(), since),
-                        BadReason::InvalidSidecar | BadReason::InvalidPicture | BadReason::Orphan => {
-                            ready_pair(&key, group, piece, PairVerdict::Bad((*bad).clone()), since)
-                        }
+                        BadReason::InvalidSidecar
+                        | BadReason::InvalidPicture
+                        | BadReason::Orphan
+                        | BadReason::Poison => ready_pair(&key, group, piece, PairVerdict::Bad((*bad).clone()), since),
                     };
                     let mut pieces: VecDeque<ReadyPair> = pieces(&members).iter().map(pair).collect();
                     // All at once: what is left of an ambiguity must not pair up while its first piece is on its way.
