@@ -31,6 +31,9 @@ mod scenario;
 /// Worlds at once: they mostly wait.
 const AT_ONCE: usize = 8;
 
+/// Those in which something fails wait far more, for the next try.
+const FAILING_AT_ONCE: usize = 24;
+
 /// Decides which points are played where not all are.
 const SEED: u64 = 20_261_127;
 
@@ -87,12 +90,13 @@ async fn play_all<F>(
 where
     F: Future<Output = Played> + Send + 'static,
 {
+    let at_once = if faults.iter().any(|fault| fault.deed != "kill") { FAILING_AT_ONCE } else { AT_ONCE };
     let mut waiting = faults.into_iter();
     let mut running = JoinSet::new();
     let mut faults_of = BTreeMap::new();
     let mut tally = Tally::default();
     loop {
-        while running.len() < AT_ONCE
+        while running.len() < at_once
             && let Some(fault) = waiting.next()
         {
             let handle = running.spawn(play(fault.clone()));
