@@ -112,9 +112,13 @@ impl Client {
         };
         let builder = || {
             let builder = if here { reqwest::Client::builder().no_proxy() } else { reqwest::Client::builder() };
+            let trusted = certificates.iter().cloned();
+            let builder = match settings.trust_system {
+                true => builder.tls_certs_merge(trusted),
+                false => builder.tls_certs_only(trusted),
+            };
             way(builder
                 .user_agent(concat!("jimengd/", env!("CARGO_PKG_VERSION")))
-                .tls_certs_merge(certificates.iter().cloned())
                 .retry(retry::never())
                 .referer(false)
                 .https_only(!settings.allow_insecure)
@@ -415,6 +419,7 @@ mod tests {
             token: TOKEN.to_owned().into(),
             allow_insecure: true,
             ca_file: None,
+            trust_system: true,
             connect_timeout: second,
             submit_timeout: second,
             poll_timeout: second,

@@ -39,6 +39,8 @@ pub struct Settings {
     pub allow_insecure: bool,
     /// More certificates to trust, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Whether the system's certificates are trusted; else those of `ca_file` alone, and reading the system's takes no time.
+    pub trust_system: bool,
     /// Until a connection stands.
     pub connect_timeout: Duration,
     /// From the last byte handed over to the answer.

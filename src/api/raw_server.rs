@@ -31,6 +31,7 @@ impl RawServer {
             token: TOKEN.to_owned().into(),
             allow_insecure: true,
             ca_file: None,
+            trust_system: false,
             connect_timeout: NEVER,
             submit_timeout: NEVER,
             poll_timeout: NEVER,

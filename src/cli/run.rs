@@ -92,6 +92,7 @@ pub fn api_settings(config: &Config, token: SecretString) -> api::Settings {
         token,
         allow_insecure: config.api.allow_insecure,
         ca_file: config.api.ca_file.clone(),
+        trust_system: true,
         connect_timeout: config.api.connect_timeout,
         submit_timeout: config.api.submit_timeout,
         poll_timeout: config.api.poll_timeout,

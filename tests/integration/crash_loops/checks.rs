@@ -63,7 +63,7 @@ impl Points {
             let commits = passed.iter().filter_map(|(point, _)| point.strip_prefix("commit ")?.rsplit_once('/'));
             commits.flat_map(|(_, what)| what.split(',')).filter(|word| words.contains(word)).count()
         };
-        let intents = count(|point| point.starts_with("write ") && point.ends_with("/.intents"));
+        let intents = count(is_announcement);
         let requests = count(|point| point == "request submit");
         let answers = count(|point| point == "answer submit");
         if last == "answer submit" || answers > recorded(&["submitted", "in_doubt", "give-back"]) {
@@ -74,6 +74,16 @@ impl Points {
             (intents.max(recorded(&["submitting"])) > requests).then_some(Window::NeverSent)
         }
     }
+
+    /// The same of a run with several jobs, of which one write may announce more than one.
+    pub fn window_of_several(&self) -> Option<Window> {
+        let announced = self.had().any(is_announcement);
+        self.window().or(announced.then_some(Window::NeverSent))
+    }
+}
+
+fn is_announcement(point: &str) -> bool {
+    point.starts_with("write ") && point.ends_with("/.intents")
 }
 
 /// What came of a run and of those that mended it.

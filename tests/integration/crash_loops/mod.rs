@@ -148,6 +148,12 @@ fn points(rig: &Rig, run: usize) -> Points {
     Points::read(&fs::read_to_string(points_file(rig, run)).unwrap_or_default())
 }
 
+/// Why the run that was stopped dead may have left a job in doubt.
+fn window(rig: &Rig, run: usize, scenario: Scenario) -> Option<Window> {
+    let points = points(rig, run);
+    if scenario == Scenario::SeveralJobs { points.window_of_several() } else { points.window() }
+}
+
 /// Lets what is left finish, and checks everything.
 async fn finish(rig: &Rig, scenario: Scenario, windows: &[Window]) -> Tally {
     let mut daemon = rig.spawn(&["--once"]);
@@ -171,7 +177,7 @@ async fn crash(scenario: Scenario, at: usize) -> Played {
     let staged = scenario.prepare().await;
     let rig = &staged.rig;
     let code = scenario.play(rig, &plan(rig, 0, &format!("at={at};do=kill"))).await;
-    let windows: Vec<Window> = (code == KILLED).then(|| points(rig, 0).window()).flatten().into_iter().collect();
+    let windows: Vec<Window> = (code == KILLED).then(|| window(rig, 0, scenario)).flatten().into_iter().collect();
     assert_order(rig);
     let tally = finish(rig, scenario, &windows).await;
     (Tally { points: usize::from(code == KILLED), runs: 2, ..tally }, code == KILLED)
@@ -216,7 +222,7 @@ async fn crash_of_recovery(scenario: Scenario, at: usize) -> Played {
     let rig = &staged.rig;
     let code = scenario.play(rig, &plan(rig, 0, &format!("at={at};do=kill"))).await;
     let mut tally = Tally { runs: 1, ..Tally::default() };
-    let mut windows: Vec<Window> = (code == KILLED).then(|| points(rig, 0).window()).flatten().into_iter().collect();
+    let mut windows: Vec<Window> = (code == KILLED).then(|| window(rig, 0, scenario)).flatten().into_iter().collect();
     for run in 1..POINTS_MAX {
         let at = OPENED - 1 + run;
         let code = rig.spawn_failing(&plan(rig, run, &format!("at={at};do=kill")), &["--once"]).code().await;
@@ -227,7 +233,7 @@ async fn crash_of_recovery(scenario: Scenario, at: usize) -> Played {
             return (tally.and(finish(rig, scenario, &windows).await), true);
         }
         tally.points += 1;
-        windows.extend(points(rig, run).window());
+        windows.extend(window(rig, run, scenario));
     }
     panic!("no run gets through\n{}", rig.scene());
 }

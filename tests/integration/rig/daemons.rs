@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use jimengd::api::Client;
+use jimengd::api::{Client, Settings};
 use jimengd::cli::run::api_settings;
 use jimengd::config::{self, Config, Overrides};
 use jimengd::daemon::{self, Controls, DaemonError, Options, Outcome, Reload};
@@ -75,7 +75,9 @@ async fn ended(task: &mut JoinHandle<Result<Outcome, DaemonError>>, patience: Du
 fn set_up(file: &Path) -> (Config, Client) {
     let config = config::load(Some(file), std::iter::empty(), &Overrides::default()).expect("a good configuration");
     let token = config::token(&config.config, std::iter::empty()).expect("a token");
-    let client = Client::new(api_settings(&config.config, token.secret)).expect("a client");
+    // Reading the system's certificates takes longer than most tests.
+    let settings = Settings { trust_system: false, ..api_settings(&config.config, token.secret) };
+    let client = Client::new(settings).expect("a client");
     (config.config, client)
 }
 
