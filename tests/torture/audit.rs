@@ -14,6 +14,7 @@ use serde_yaml::Value;
 
 use crate::pairs::is_losing;
 use crate::rig::{Rig, read_yaml, sha256};
+use crate::spool::SUBMIT_TIMEOUT;
 use crate::tally::{Breach, Tally};
 
 /// Second attempts after a definite failure, as the configuration's default allows.
@@ -24,6 +25,9 @@ const KEPT_MAX: Duration = Duration::from_secs(5);
 
 /// No program sends a request sooner after its start. What comes sooner was sent by the one before.
 const START_MIN: Duration = Duration::from_millis(20);
+
+/// What a report says of an answer that was given up.
+const LATE: &str = "no answer in time";
 
 /// What a report says that was written by the next life.
 const ENDED: [&str; 3] =
@@ -192,6 +196,7 @@ fn explain(rig: &Rig, lives: &[Life], report: &Value, files: &[String]) -> Resul
         // The daemon lived to see that no answer came.
         return match ours.last() {
             Some(last) if is_losing(&prompt) && last.last_byte_at.is_some() => Ok(Why::Lost),
+            Some(last) if said == LATE && is_late(last) => Ok(Why::Lost),
             last => Err(format!("the vendor lost no answer of it: {last:?}")),
         };
     }
@@ -218,6 +223,11 @@ fn explain(rig: &Rig, lives: &[Life], report: &Value, files: &[String]) -> Resul
             Err(format!("its answer was there {:?} before the daemon was killed: {last:?}", after.at - at))
         }
     }
+}
+
+/// Whether the vendor was so slow that the daemon may have given up waiting. It shares a busy machine with all that happens here.
+fn is_late(request: &Request) -> bool {
+    request.answered_at.is_none_or(|at| at - request.head_at >= SUBMIT_TIMEOUT / 2)
 }
 
 /// The line of a log that says that the ledger has this attempt of a job as accepted. What a daemon says after the power has gone

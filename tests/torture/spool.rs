@@ -25,10 +25,13 @@ const ENDINGS_MAX: u32 = 6;
 /// Lines of each log that are shown when something is wrong.
 const LINES_SHOWN: usize = 60;
 
-/// Quick answers where the default waits for minutes; the log tells of each transition.
+/// How long an answer is awaited; the default is minutes, and some never come here.
+pub const SUBMIT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The log tells of each transition.
 const CONFIG: &str = "
 log: {level: info}
-api: {submit_timeout: 1s, idle_timeout: 2s}
+api: {submit_timeout: 4s, idle_timeout: 10s}
 ";
 
 /// A spool and what has happened to it.
