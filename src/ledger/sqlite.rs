@@ -442,7 +442,8 @@ fn try_commit(connection: &mut Connection, batch: &[Call]) -> rusqlite::Result<V
 fn arrive_at_commit(connection: &Connection, batch: &[Call]) -> rusqlite::Result<()> {
     let path = || {
         let what: Vec<&str> = batch.iter().flat_map(|call| &call.changes).filter_map(recorded).collect();
-        PathBuf::from(connection.path().unwrap_or_default()).join(what.join(","))
+        let what = if what.is_empty() { "fact".to_owned() } else { what.join(",") };
+        PathBuf::from(connection.path().unwrap_or_default()).join(what)
     };
     failpoint::before(failpoint::Effect::Commit, path).map_err(|errno| {
         let code = match errno {

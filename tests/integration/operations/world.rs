@@ -645,7 +645,7 @@ impl World {
                 self.rig.list(folder).into_iter().filter(|name| hidden(name) && !known(name)).collect();
             assert!(left.is_empty(), "{}: left in {folder}: {left:?}\n{}", self.step, self.scene());
         }
-        let own = [".intents", ".jimengd-canary", ".lock"];
+        let own = [".intents", ".jimengd-canary", ".lock", ".suspects"];
         let left: Vec<String> =
             self.rig.list("work").into_iter().filter(|name| !own.contains(&name.as_str()) && !is_live(name)).collect();
         assert!(left.is_empty(), "{}: left in work: {left:?}\n{}", self.step, self.scene());
