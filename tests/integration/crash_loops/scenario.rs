@@ -199,7 +199,12 @@ impl Scenario {
             return rig.spawn_failing(plan, &["--once"]).code().await;
         }
         let mut daemon = rig.spawn_failing(plan, &[]);
-        rig.until("it is paid for or the daemon has ended", || !daemon.runs() || rig.vendor().paid() > 0).await;
+        // Where something fails, it may not come to that.
+        let log = plan.split(';').find_map(|part| part.strip_prefix("log=")).unwrap_or_default();
+        let has_failed = || fs::read_to_string(log).is_ok_and(|points| points.contains(" refused"));
+        let is_on_its_way = || rig.vendor().paid() > 0 || has_failed();
+        rig.until("it is paid for, or fails, or ends", || !daemon.runs() || (daemon.is_ready() && is_on_its_way()))
+            .await;
         if daemon.runs() {
             daemon.hang_up();
             let says = |daemon: &Binary| daemon.said().contains("reloaded the configuration");
