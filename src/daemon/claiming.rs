@@ -12,6 +12,7 @@ use super::clock::Moment;
 use super::intake::{Bad, BadReason, PairVerdict, ReadyPair};
 use super::shells::{Shells, StepError, blocking};
 use super::step::{condemned, draw_seed, recorded};
+use crate::job::backoff::DISK;
 use crate::job::picture::Limits;
 use crate::job::plan::{TASK_LIFE, age};
 use crate::job::state::{Event, Finish, Input, InputFile, State};
@@ -95,6 +96,23 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
                 put_back(shells, id).await?;
             }
             Err(error)
+        }
+    }
+}
+
+/// Puts back what a claim that failed has left in `work/`, if anything, tried until it goes or the daemon stops: no pair waits for a
+/// restart because a disk was full for a while. What has a row by now is recovery's.
+pub async fn put_back_at_last(shells: &Shells, id: JobId) {
+    let mut failures = 0;
+    loop {
+        match recorded(shells, id).await {
+            Ok(None) if put_back(shells, id).await.is_ok() => return,
+            Ok(Some(_)) => return,
+            Ok(None) | Err(_) => failures += 1,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DISK.wait(failures, fastrand::f64())) => {}
+            () = shells.stop.cancelled() => return,
         }
     }
 }

@@ -143,6 +143,8 @@ struct Daemon {
     claiming: HashMap<JobId, intake::ReadyPair>,
     /// Pairs that are claimed to be rejected.
     rejecting: HashSet<JobId>,
+    /// Claims that failed, whose files go back as soon as the disk lets them.
+    returning: HashSet<JobId>,
     controls: Controls,
     once: bool,
     outcome: Outcome,
@@ -173,4 +175,6 @@ enum Ended {
     Pulse(bool),
     /// Old things were removed.
     Pruned,
+    /// Nothing of a claim that failed is left in `work/`, or recovery has to see to it.
+    Returned(JobId),
 }

@@ -89,6 +89,7 @@ impl Daemon {
             working: HashMap::new(),
             claiming: HashMap::new(),
             rejecting: HashSet::new(),
+            returning: HashSet::new(),
             controls,
             once: options.once,
             outcome: Outcome::default(),

@@ -220,7 +220,7 @@ impl Daemon {
                         self.driver.adopt(*job, now);
                     }
                     Claiming::Changed | Claiming::Refused(_) => {}
-                    Claiming::Failed(trouble, message) => self.claim_trouble(trouble, message, now),
+                    Claiming::Failed(trouble, message) => self.claim_trouble(id, trouble, message, now),
                 }
             }
             Ended::Stepped(id, stepped) => {
@@ -257,6 +257,9 @@ impl Daemon {
                 }
             }
             Ended::Pruned => {}
+            Ended::Returned(id) => {
+                self.returning.remove(&id);
+            }
         }
     }
 
@@ -285,7 +288,7 @@ impl Daemon {
             (Claiming::Changed | Claiming::Refused(_), _) => self.driver.claim_failed(id),
             (Claiming::Failed(trouble, message), _) => {
                 self.driver.claim_failed(id);
-                self.claim_trouble(trouble, message, now);
+                self.claim_trouble(id, trouble, message, now);
             }
         }
     }
@@ -298,7 +301,13 @@ impl Daemon {
         }
     }
 
-    fn claim_trouble(&mut self, trouble: Option<durable::Trouble>, message: String, now: Instant) {
+    fn claim_trouble(&mut self, id: JobId, trouble: Option<durable::Trouble>, message: String, now: Instant) {
+        let shells = self.shells.clone();
+        self.returning.insert(id);
+        self.moving.spawn(async move {
+            claiming::put_back_at_last(&shells, id).await;
+            Ended::Returned(id)
+        });
         match trouble {
             Some(trouble) => self.driver.disk_trouble(trouble, message, now),
             None => tracing::error!("a pair could not be claimed and stays in the inbox: {message}"),
@@ -503,7 +512,7 @@ impl Daemon {
             self.outcome.held_by_the_disk = true;
             return true;
         }
-        if !self.intake.scanned() {
+        if !self.intake.scanned() || !self.returning.is_empty() {
             return false;
         }
         let load = self.driver.load();

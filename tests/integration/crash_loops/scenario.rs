@@ -13,6 +13,9 @@ use crate::rig::{Binary, Rig, faulty_vendor, script, sidecar, vendor};
 /// Another mount than that of temporary folders.
 const ELSEWHERE: &str = "/dev/shm";
 
+/// What could not be moved is looked at again soon.
+const LOOKED_AT_OFTEN: &str = "inbox: {rescan: 1s}";
+
 /// A course of things in which the fault strikes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scenario {
@@ -114,9 +117,9 @@ impl Scenario {
     fn wishes(self) -> &'static str {
         match self {
             // A link that is bad is then the last one that is asked for, and a status that nobody knows the last word.
-            Self::RejectedDownload | Self::Resumed => "tasks: {give_up_after: 1ms}",
-            Self::SeveralJobs => "tasks: {max: 4}",
-            _ => "",
+            Self::RejectedDownload | Self::Resumed => "tasks: {give_up_after: 1ms}\ninbox: {rescan: 1s}",
+            Self::SeveralJobs => "tasks: {max: 4}\ninbox: {rescan: 1s}",
+            _ => LOOKED_AT_OFTEN,
         }
     }
 
@@ -174,7 +177,7 @@ impl Scenario {
             Self::Resumed => {
                 rig.drop_pair("red", "A red shoe turns");
                 assert_eq!(rig.spawn(&["--once"]).code().await, FAILED, "{}", rig.scene());
-                rig.configure("");
+                rig.configure(LOOKED_AT_OFTEN);
                 rig.vendor().follow(Script::default());
                 rig.move_back(&["red.png", "red.yaml"]);
             }
@@ -287,6 +290,6 @@ fn move_elsewhere(rig: &Rig) -> TempDir {
         symlink(&there, &here).unwrap();
         folders.push_str(&format!("{name}: '{}', ", there.display()));
     }
-    rig.configure(&format!("folders: {{{folders}}}"));
+    rig.configure(&format!("folders: {{{folders}}}\n{LOOKED_AT_OFTEN}"));
     far
 }
