@@ -20,7 +20,6 @@ use crate::job::{Charged, Doubt, Failure, Job, JobId, Problem, Reason, Request, 
 use crate::spool::Spool;
 use crate::spool::claim::{Claim, Claimed, Refusal, SIDECAR};
 use crate::spool::durable::{FileError, Trouble};
-use crate::spool::finish::Earlier;
 use crate::spool::judge::{self, Complaints, JudgeError, Judgement, hexadecimal};
 use crate::spool::suspects::{DEATHS_MAX, Files, Place, Reading, Suspects};
 
@@ -128,11 +127,11 @@ async fn take_in(
     pair: &ReadyPair,
     id: JobId,
     judged: Judged,
-    earlier: Option<Earlier>,
+    earlier: Option<JobId>,
 ) -> Result<Job, StepError> {
-    let (job, failure) = new_job(pair, id, &judged, earlier.as_ref().map(|earlier| earlier.job));
+    let (job, failure) = new_job(pair, id, &judged, earlier);
     // A task that is paid needs no good pair any more, whatever the limits are by now.
-    let job = match (resumable(shells, &job, earlier.as_ref()).await?, failure) {
+    let job = match (resumable(shells, &job, earlier).await?, failure) {
         (Some(Resumed { task, finish, request, attempts, charges }), _) => {
             tracing::info!(
                 job_id = %id, pair = %job.pair, task_id = %task.task_id,
@@ -155,7 +154,7 @@ async fn take_in(
     };
     if let Some(earlier) = earlier {
         let (spool, name) = (shells.spool.clone(), pair.name.clone());
-        if let Err(error) = blocking(move || spool.forget_report(&name, &earlier)).await {
+        if let Err(error) = blocking(move || spool.forget_report(&name, earlier)).await {
             // The job is recorded and goes on; the old report is only a paper too many.
             tracing::warn!(job_id = %id, "cannot remove the report of the earlier job: {}", chain(&error));
         }
@@ -316,8 +315,8 @@ struct Resumed {
 }
 
 /// The task of the earlier job, if this pair is that one unedited and the API may still have the task.
-async fn resumable(shells: &Shells, job: &Job, earlier: Option<&Earlier>) -> Result<Option<Resumed>, StepError> {
-    let Some(id) = earlier.map(|earlier| earlier.job) else { return Ok(None) };
+async fn resumable(shells: &Shells, job: &Job, earlier: Option<JobId>) -> Result<Option<Resumed>, StepError> {
+    let Some(id) = earlier else { return Ok(None) };
     let before = recorded(shells, id).await?;
     let Some(before) = before else { return Ok(None) };
     // A quick user sees the report before its record is made: failing is as good as failed here.

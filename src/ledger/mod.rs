@@ -19,10 +19,12 @@ use jiff::Timestamp;
 
 use crate::job::{Job, JobId, TaskId};
 
+mod damage;
 mod record;
 mod sqlite;
 
-pub use sqlite::{Ledger, Reader, SPENDING_KEPT, damage};
+pub use damage::of as damage;
+pub use sqlite::{Ledger, Reader, SPENDING_KEPT};
 
 /// Task durations that are remembered.
 pub const DURATIONS_MAX: u32 = 256;

@@ -1,15 +1,15 @@
 //! The ledger's one writer and its readers, over rusqlite.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
+use super::damage::{self, Damage};
 use super::{Change, Counts, DURATIONS_MAX, Memory, OpenError, WriteError, record};
 use crate::job::{Job, JobId, TaskId};
 use crate::world::{self, At, failpoint};
@@ -27,7 +27,7 @@ const WAITING_MAX: usize = 4096;
 const BATCH_MAX: usize = 1024;
 
 /// How long a connection waits for another program's lock, such as a backup's.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Reservations older than this can be forgotten: no window is longer than a day.
 pub const SPENDING_KEPT: SignedDuration = SignedDuration::from_hours(25);
@@ -41,19 +41,12 @@ const HOLDER: &str = "-- the other job that has a task
 /// The tables of a ledger, of whatever schema.
 const TABLES: [&str; 4] = ["job", "spending", "duration", "fact"];
 
-/// How long a start waits for the look at everything. A ledger of a hundred thousand jobs has been looked through by then; what a
-/// larger one holds is told when it is found, while the daemon works.
-const CHECK_WAIT: Duration = Duration::from_secs(1);
-
 /// The writing end. Cheap to clone; the thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     calls: mpsc::Sender<Call>,
     damage: Damage,
 }
-
-/// Where it is told that what the ledger holds is damaged, and how.
-type Damage = watch::Sender<Option<String>>;
 
 #[derive(Debug)]
 struct Call {
@@ -84,9 +77,9 @@ impl Ledger {
         // The file may be written, but perhaps not what lies beside it.
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unreadable)?;
         let damage = Damage::default();
-        check(path, &damage)?;
+        damage::check(path, &damage)?;
         migrate(&mut connection, found, path)?;
-        let memory = remember(&connection).map_err(|error| match self::damage(&error) {
+        let memory = remember(&connection).map_err(|error| match damage::of(&error) {
             Some(what) => OpenError::Corrupt { path: path.to_owned(), what },
             None => OpenError::Damaged { path: path.to_owned(), what: error.to_string() },
         })?;
@@ -112,7 +105,7 @@ impl Ledger {
 
     /// Tells of damage that a reader came upon.
     pub fn report_damage(&self, what: String) {
-        tell(&self.damage, what);
+        damage::tell(&self.damage, what);
     }
 
     /// Writes all of `changes` or none; returns when they are on disk.
@@ -217,64 +210,6 @@ impl Reader {
     pub fn fact(&self, name: &str) -> rusqlite::Result<Option<String>> {
         fact(&self.connection, name)
     }
-}
-
-/// What SQLite says of damage, if that is what the error is about: nothing that is tried again would go well.
-pub fn damage(error: &rusqlite::Error) -> Option<String> {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => Some(error.to_string()),
-        Some(_) | None => None,
-    }
-}
-
-/// The first that was found stands.
-fn tell(damage: &Damage, what: String) {
-    damage.send_if_modified(|known| {
-        let is_news = known.is_none();
-        known.get_or_insert(what);
-        is_news
-    });
-}
-
-/// Has everything in the ledger looked at by a thread of its own, and waits for its word for a while.
-fn check(path: &Path, damage: &Damage) -> Result<(), OpenError> {
-    let (done, ended) = std::sync::mpsc::channel::<()>();
-    let (looked_at, found) = (path.to_owned(), damage.clone());
-    std::thread::Builder::new()
-        .name("ledger-check".to_owned())
-        .spawn(move || {
-            match look_through(&looked_at) {
-                Ok(None) => {}
-                Ok(Some(what)) => tell(&found, what),
-                Err(error) => match self::damage(&error) {
-                    Some(what) => tell(&found, what),
-                    None => tracing::warn!("cannot look through the ledger: {error}"),
-                },
-            }
-            // Whoever does not wait any more is told by the damage alone.
-            drop(done);
-        })
-        .map_err(OpenError::Thread)?;
-    match ended.recv_timeout(CHECK_WAIT) {
-        // It sends nothing: its end is what is waited for.
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
-        Err(RecvTimeoutError::Timeout) => {
-            tracing::debug!("the ledger is large; it is looked through while the work begins")
-        }
-    }
-    match damage.borrow().clone() {
-        Some(what) => Err(OpenError::Corrupt { path: path.to_owned(), what }),
-        None => Ok(()),
-    }
-}
-
-/// The first thing that is wrong with the file's pages, if any is.
-fn look_through(path: &Path) -> rusqlite::Result<Option<String>> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
-    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok((said != "ok").then(|| said.replace('\n', " ")))
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -386,7 +321,7 @@ fn keep_writing(mut connection: Connection, mut waiting: mpsc::Receiver<Call>, d
     while waiting.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let verdicts = commit(&mut connection, &batch);
         if let Some(Err(WriteError::Damaged(what))) = verdicts.first() {
-            tell(damage, what.clone());
+            damage::tell(damage, what.clone());
         }
         for (call, verdict) in batch.drain(..).zip(verdicts) {
             // A caller that has gone away does not need the answer; the record stands.
@@ -400,7 +335,7 @@ fn commit(connection: &mut Connection, batch: &[Call]) -> Vec<Result<(), WriteEr
     match try_commit(connection, batch) {
         Ok(verdicts) => verdicts,
         Err(error) => {
-            let error = match damage(&error) {
+            let error = match damage::of(&error) {
                 Some(what) => WriteError::Damaged(what),
                 None => WriteError::Disk(error.to_string()),
             };

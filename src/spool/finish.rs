@@ -30,15 +30,6 @@ pub enum Finished {
     VideoLost,
 }
 
-/// A report in `error/` that a pair in the inbox tries again.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Earlier {
-    /// The failed job.
-    pub job: JobId,
-    /// The report's name.
-    pub report: FileName,
-}
-
 impl Spool {
     /// The temporary name of a job's video.
     pub fn part_name(job: JobId) -> FileName {
@@ -222,7 +213,7 @@ impl Spool {
     ///
     /// # Errors
     /// The folder cannot be looked at.
-    pub fn earlier(&self, pair: &PairName) -> Result<Option<Earlier>, FileError> {
+    pub fn earlier(&self, pair: &PairName) -> Result<Option<JobId>, FileError> {
         // A missing folder below is no report; a missing error folder is a disk that is not mounted, and then nobody knows.
         let dir = match Dir::open(&self.settings.error)?.descend(&pair.folder) {
             Ok(dir) => dir,
@@ -234,36 +225,32 @@ impl Spool {
             let Some(owner) = owner(&dir, report)? else { continue };
             let still_there = owner.files.iter().any(|file| beside.iter().any(|name| name.to_string() == *file));
             if !still_there {
-                return Ok(Some(Earlier { job: owner.job, report: report.clone() }));
+                return Ok(Some(owner.job));
             }
         }
         Ok(None)
     }
 
-    /// Takes the report of an earlier job away, once the job that tries it again is recorded. Blocks.
+    /// Takes the report of an earlier job away, which lies under the name of the pair that tries it again. Blocks.
     ///
     /// # Errors
     /// It cannot be removed.
-    pub fn forget_report(&self, pair: &PairName, earlier: &Earlier) -> Result<(), FileError> {
-        let dir = self.error_dir(pair)?;
-        remove_if_ours(&dir, &earlier.report, earlier.job)?;
-        dir.sync()
+    pub fn forget_report(&self, pair: &PairName, earlier: JobId) -> Result<(), FileError> {
+        let dir = Dir::open(&self.settings.error)?.descend(&pair.folder)?;
+        for report in dir.names()?.iter().filter(|name| is_report_of(name, &pair.stem)) {
+            if is_ours(&dir, report, earlier)? {
+                dir.unlink(report)?;
+                dir.sync()?;
+            }
+        }
+        Ok(())
     }
 
     /// The same at the end of the job, where a crash or a failing disk has left the report: it would make a retry of the next pair of
     /// that name. A folder that is not there, or refuses us, holds nothing up.
     fn forget_report_at_last(&self, job: &Job) -> Result<(), FileError> {
         let Some(earlier) = job.earlier else { return Ok(()) };
-        let forgotten = Dir::open(&self.settings.error).and_then(|dir| dir.descend(&job.pair.folder)).and_then(|dir| {
-            for report in dir.names()?.iter().filter(|name| is_report_of(name, &job.pair.stem)) {
-                if is_ours(&dir, report, earlier)? {
-                    dir.unlink(report)?;
-                    dir.sync()?;
-                }
-            }
-            Ok(())
-        });
-        match forgotten {
+        match self.forget_report(&job.pair, earlier) {
             Err(error) if matches!(error.trouble(), Trouble::Vanished | Trouble::ReadOnly | Trouble::Forbidden) => {
                 tracing::warn!(job_id = %job.id, "the report of the earlier job is left: {error}: {}", error.source);
                 Ok(())

@@ -87,7 +87,7 @@ impl Unsynced {
                 self.folders.remove(to);
                 renames(&mut self.folders, to);
             }
-            "commit" if name != "fact" && !name.ends_with(".db") => {
+            "commit" if name != "fact" => {
                 self.intended |= name.contains("submitting");
                 self.assert_clean(point, ["fetched", "delivered", "failed"].contains(&name.as_str()))?;
             }
