@@ -5,6 +5,7 @@
 //! alone, and all the job's files get the next free number. The caller writes that number to the ledger before it goes on.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
@@ -34,6 +35,11 @@ impl Spool {
     /// The temporary name of a job's video.
     pub fn part_name(job: JobId) -> FileName {
         own_name(&format!(".{job}.part"))
+    }
+
+    /// Where that is.
+    pub fn part_path(&self, job: &Job) -> PathBuf {
+        self.settings.outbox.join(job.pair.folder.as_path()).join(Self::part_name(job.id).as_path())
     }
 
     /// The outbox folder of a pair, made if it is missing. Blocks.

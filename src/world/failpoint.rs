@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` (of a rename or link: `<new path> < <old path>`) before it is passed; then `<number>! …` if the plan refused it, `<number>- …` if the system did |
 //! | `looks` | `1`: what only looks (`open`, `judge`, `jot`) is numbered, too |
+//! | `syncs` | `0`: syncs are not numbered. To the next process it is all the same whether the last one was killed before a sync or after it |
 //! | `at` | the number of the point where something happens |
 //! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on`; one that begins with `judge` or `jot` needs no `looks` |
 //! | `after` | points count for `on` only once one has been passed whose `<effect> <path>` contains this text |

@@ -1,5 +1,7 @@
 //! The ends of a job: its video is published, or its pair is rejected; and what decides between them when nobody can know.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Stepped;
@@ -7,11 +9,16 @@ use crate::daemon::shells::{Shells, StepError, blocking};
 use crate::job::state::{Event, Rejection, State};
 use crate::job::{Charged, Doubt, Failure, Job, Reason, Stage};
 use crate::ledger::Change;
+use crate::spool::Spool;
+use crate::spool::durable::{FileError, Trouble};
 use crate::spool::finish::Finished;
 
 /// A job in doubt is submitted again at most until it has had so many attempts, whatever the operator wishes: a gateway that
 /// loses every answer must not be paid for ever.
 const IN_DOUBT_ATTEMPTS_MAX: u32 = 3;
+
+/// So long a rejection waits for an outbox that does not let the beginning of a video be taken away.
+const PART_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn publish(shells: &Shells, mut job: Job) -> Result<Stepped, StepError> {
     loop {
@@ -41,11 +48,8 @@ pub(super) async fn reject(shells: &Shells, mut job: Job) -> Result<Stepped, Ste
         };
         let (spool, owner) = (shells.spool.clone(), job.clone());
         let finished = blocking(move || {
-            // What was fetched of a video that is given up. An outbox that is not there keeps no pair from its report.
-            if owner.attempts > 0
-                && let Err(error) = spool.drop_part(&owner)
-            {
-                tracing::warn!(job_id = %owner.id, "an unfinished video is left in the outbox: {error}: {}", error.source);
+            if owner.attempts > 0 {
+                drop_part(&spool, &owner)?;
             }
             spool.reject(&owner, &failure, &rejection)
         })
@@ -59,6 +63,22 @@ pub(super) async fn reject(shells: &Shells, mut job: Job) -> Result<Stepped, Ste
             }
         }
     }
+}
+
+/// Takes away what was fetched of a video that is given up. An outbox that is not there keeps no pair from its report, and one that
+/// fails only for a while.
+fn drop_part(spool: &Spool, job: &Job) -> Result<(), FileError> {
+    let Err(error) = spool.drop_part(job) else { return Ok(()) };
+    let failing_for = Timestamp::now().duration_since(job.since).unsigned_abs();
+    if error.trouble() != Trouble::Vanished && failing_for < PART_PATIENCE {
+        return Err(error);
+    }
+    let part = spool.part_path(job);
+    tracing::warn!(
+        job_id = %job.id, "{}: {} is left of a video that was given up, and may be deleted: {error}: {}", job.pair,
+        part.display(), error.source
+    );
+    Ok(())
 }
 
 /// A job in doubt is set aside, or submitted again if the operator wants that.

@@ -27,6 +27,7 @@ static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
 struct Plan {
     log: Option<File>,
     looks: bool,
+    syncs: bool,
     place: Trigger,
     after: Option<String>,
     /// Whether the point of `after` has been passed.
@@ -130,7 +131,7 @@ fn path_of_fd(fd: BorrowedFd<'_>) -> PathBuf {
 fn arrive(effect: Effect, path: impl FnOnce() -> PathBuf) -> (u64, Passed) {
     match PLAN.get_or_init(Plan::read) {
         None => (0, Passed::Free),
-        Some(plan) if effect.is_look() && !plan.looks => (0, plan.pass_by(effect, path)),
+        Some(plan) if !plan.numbers(effect) => (0, plan.pass_by(effect, path)),
         Some(plan) => plan.arrive(effect, &path()),
     }
 }
@@ -179,7 +180,7 @@ impl Plan {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let (mut log, mut looks, mut deed, mut until) = (None, false, None, None);
+        let (mut log, mut looks, mut syncs, mut deed, mut until) = (None, false, true, None, None);
         let (mut at, mut on, mut nth, mut after) = (None, None, 1, None);
         let number = |value: &str| value.parse::<u64>().map_err(|error| format!("{value}: {error}"));
         for part in text.split(';').filter(|part| !part.is_empty()) {
@@ -190,6 +191,7 @@ impl Plan {
                     log = Some(file.map_err(|error| format!("{value}: {error}"))?);
                 }
                 "looks" => looks = value == "1",
+                "syncs" => syncs = value != "0",
                 "at" => at = Some(number(value)?),
                 "on" => on = Some(value.to_owned()),
                 "nth" => nth = number(value)?,
@@ -208,6 +210,7 @@ impl Plan {
         Ok(Self {
             log,
             looks,
+            syncs,
             place,
             begun: AtomicBool::new(after.is_none()),
             after,
@@ -218,6 +221,11 @@ impl Plan {
             done: AtomicBool::new(false),
             lasting: Mutex::new(None),
         })
+    }
+
+    /// Whether the plan numbers points of that kind.
+    fn numbers(&self, effect: Effect) -> bool {
+        if effect == Effect::Sync { self.syncs } else { self.looks || !effect.is_look() }
     }
 
     fn arrive(&self, effect: Effect, path: &Path) -> (u64, Passed) {
@@ -247,7 +255,7 @@ impl Plan {
         }
     }
 
-    /// What only looks and is not numbered: only a plan that names its effect means it.
+    /// What is not numbered: only a plan that names its effect means it.
     fn pass_by(&self, effect: Effect, path: impl FnOnce() -> PathBuf) -> Passed {
         let Trigger::On { text, nth } = &self.place else { return Passed::Free };
         if effect == Effect::Open || !text.starts_with(effect.label()) {

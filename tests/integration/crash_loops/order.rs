@@ -130,7 +130,7 @@ async fn what_a_record_says_is_durable() {
     let mut broken = Vec::new();
     // Of several jobs one may be in the middle of its writes while another records.
     for scenario in super::scenarios().into_iter().filter(|scenario| *scenario != Scenario::SeveralJobs) {
-        let points = untouched(scenario, false).await;
+        let points = untouched(scenario, "").await;
         assert!(points.count() > 20, "{scenario:?} has hardly a point");
         broken.extend(faults(&points).into_iter().map(|fault| format!("{scenario:?}: {fault}")));
     }

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use super::checks::SOMEBODY_ELSES;
 use crate::rig::{Binary, Rig, faulty_vendor, script, sidecar, vendor};
 
-/// Another mount than that of temporary folders.
-const ELSEWHERE: &str = "/dev/shm";
+/// Where the worlds are: in memory, for a process that is killed leaves the same there as on a disk, and thousands are.
+const WORLDS: &str = "/dev/shm";
 
 /// What could not be moved is looked at again soon.
 const LOOKED_AT_OFTEN: &str = "inbox: {rescan: 1s}";
@@ -125,7 +125,7 @@ impl Scenario {
 
     /// Everything as it is right before the run in which the fault strikes.
     pub async fn prepare(self) -> Staged {
-        let rig = Rig::new(self.vendor(), self.wishes());
+        let rig = Rig::new_in(Path::new(WORLDS), self.vendor(), self.wishes());
         let mut far = None;
         match self {
             Self::Delivery | Self::StopAndReload => rig.drop_pair("shoes/red", "A red shoe turns"),
@@ -275,12 +275,12 @@ pub struct Staged {
 
 /// Puts outbox, archive and error on another mount. The rig finds them by links; the daemon is told where they really are.
 fn move_elsewhere(rig: &Rig) -> TempDir {
-    let far = TempDir::with_prefix_in("jimengd-", ELSEWHERE).unwrap();
+    let far = TempDir::with_prefix("jimengd-").unwrap();
     let device = |path: &Path| rustix::fs::stat(path).unwrap().st_dev;
     assert_ne!(
         device(far.path()),
         device(rig.folder()),
-        "{ELSEWHERE} is no other mount than that of temporary folders"
+        "temporary folders are on no other mount than {WORLDS}; TMPDIR says where they are"
     );
     let mut folders = String::new();
     for name in ["outbox", "archive", "error"] {

@@ -100,6 +100,13 @@ impl Rig {
         Self::of(folder, root, settings, extra)
     }
 
+    /// The same, all of it in a folder of its own in `place`.
+    pub fn new_in(place: &Path, settings: Settings, extra: &str) -> Self {
+        let folder = TempDir::with_prefix_in("jimengd-", place).expect("a temporary folder");
+        let root = folder.path().join("spool");
+        Self::of(folder, root, settings, extra)
+    }
+
     /// The same, its spool at `root`; configuration and logs lie elsewhere.
     pub fn at(root: &Path, settings: Settings, extra: &str) -> Self {
         let folder = TempDir::with_prefix("jimengd-").expect("a temporary folder");
