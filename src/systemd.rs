@@ -1,4 +1,4 @@
-//! What the service manager is told: ready, reloading, stopping, the status line, the watchdog.
+//! What the service manager is told: ready, reloading, stopping, the status line, the watchdog; and what it tells.
 //!
 //! Without `NOTIFY_SOCKET` every call does nothing. A message that cannot be sent is logged as debug and forgotten: the
 //! service manager's timeouts are the answer to silence, and the daemon works on.
@@ -9,6 +9,15 @@ use sd_notify::NotifyState;
 
 /// Turns between two deadlines of the watchdog: two may be lost before it bites.
 const WATCHDOG_TURNS: u32 = 3;
+
+/// Where the kernel says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Where the unit says it.
+const BOOT_ID_VARIABLE: &str = "BOOT_ID";
+
+/// Its hexadecimal digits.
+const BOOT_ID_DIGITS: usize = 32;
 
 /// The ledger is open and reconciled, the watch is set; also ends a reload.
 pub fn ready() {
@@ -51,6 +60,15 @@ pub fn watchdog_interval() -> Option<Duration> {
 /// The loops make progress.
 pub fn watchdog() {
     send(&[NotifyState::Watchdog]);
+}
+
+/// Which boot of the machine this is, as 32 hexadecimal digits: from the kernel, or, where the unit hides that (`ProcSubset=pid`), from
+/// the variable that the unit sets (`Environment=BOOT_ID=%b`).
+pub fn boot_id() -> Option<String> {
+    let told = std::fs::read_to_string(BOOT_ID).ok().or_else(|| std::env::var(BOOT_ID_VARIABLE).ok())?;
+    // One has dashes, the other none.
+    let digits: String = told.chars().filter(char::is_ascii_hexdigit).collect();
+    (digits.len() == BOOT_ID_DIGITS).then_some(digits)
 }
 
 fn send(state: &[NotifyState<'_>]) {

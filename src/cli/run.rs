@@ -100,7 +100,7 @@ pub fn api_settings(config: &Config, token: SecretString) -> api::Settings {
     }
 }
 
-/// The exit code for a daemon that could not start.
+/// The exit code for a daemon that could not start, or had to end.
 pub fn code_of(error: &DaemonError) -> ExitCode {
     match error {
         DaemonError::Spool(spool::OpenError::Busy(_)) => ExitCode::Busy,

@@ -308,11 +308,20 @@ fn full_ledger(ledger: &Path, paused: &[Paused]) -> Option<Paused> {
     let is_full = durable::free_bytes(ledger).is_ok_and(|free| free < COMMIT_BYTES);
     (is_full && paused.iter().all(|pause| pause.reason != reason.label())).then(|| Paused {
         reason: reason.label().to_owned(),
-        message: format!("the disk that {} is on is full, so the daemon can write nothing down", ledger.display()),
-        since: Timestamp::now(),
+        message: format!("the disk that {} is on is full, so the daemon may write nothing down", ledger.display()),
+        since: last_written(ledger).unwrap_or_else(Timestamp::now),
         until: None,
         advice: reason.advice().to_owned(),
     })
+}
+
+/// When the daemon last wrote to the ledger: since then at most it cannot.
+fn last_written(ledger: &Path) -> Option<Timestamp> {
+    let mut log = ledger.as_os_str().to_owned();
+    log.push("-wal");
+    let written = |path: &Path| std::fs::metadata(path).and_then(|facts| facts.modified()).ok();
+    let last = written(Path::new(&log)).into_iter().chain(written(ledger)).max()?;
+    Timestamp::try_from(last).ok()
 }
 
 fn is_in_flight(job: &Job) -> bool {

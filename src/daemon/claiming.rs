@@ -4,6 +4,7 @@
 //! the inbox is judged again in `work/`, where nobody else moves it: only that decides what is sent. A pair that tries an
 //! earlier job again, unedited, goes on with that job's task if the API may still have it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -65,8 +66,7 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
             Claimed::Changed => return Ok::<_, FileError>(Err(Claiming::Changed)),
             Claimed::Refused(refusal) => return Ok(Err(Claiming::Refused(refusal))),
         }
-        let judged = judge_in_work(&spool, &suspects, &limits, id, &claim);
-        Ok(Ok(judged.and_then(|judged| Ok((judged, spool.earlier(&claim.pair)?)))))
+        Ok(Ok(look(&spool, &suspects, &limits, id, &claim)))
     });
     let looked = match looked.await? {
         Ok(looked) => looked,
@@ -82,7 +82,8 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
     match taken {
         Ok(Some(job)) => {
             // What it was suspected of is in its report now; moved back, it is read again.
-            shells.suspects.forget(files);
+            let suspects = shells.suspects.clone();
+            blocking(move || suspects.forget(files)).await;
             Ok(Claiming::Job(Box::new(job)))
         }
         Ok(None) => {
@@ -99,20 +100,21 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
     }
 }
 
-/// Puts back what a claim that failed has left in `work/`, if anything, tried until it goes or the daemon stops: no pair waits for a
-/// restart because a disk was full for a while. What has a row by now is recovery's.
-pub async fn put_back_at_last(shells: &Shells, id: JobId) {
-    let mut failures = 0;
-    loop {
-        match recorded(shells, id).await {
-            Ok(None) if put_back(shells, id).await.is_ok() => return,
-            Ok(Some(_)) => return,
-            Ok(None) | Err(_) => failures += 1,
-        }
+/// Puts back what a claim that failed has left in `work/`, if anything; what has a row by now is recovery's. After `failures` failures
+/// in a row it waits first, unless the daemon stops: then the next start does it.
+///
+/// # Errors
+/// It does not go now.
+pub async fn give_back(shells: &Shells, id: JobId, failures: u32) -> Result<(), StepError> {
+    if failures > 0 {
         tokio::select! {
             () = tokio::time::sleep(DISK.wait(failures, fastrand::f64())) => {}
-            () = shells.stop.cancelled() => return,
+            () = shells.stop.cancelled() => return Ok(()),
         }
+    }
+    match recorded(shells, id).await? {
+        None => Ok(put_back(shells, id).await?),
+        Some(_) => Ok(()),
     }
 }
 
@@ -176,6 +178,23 @@ pub struct Judged {
 pub async fn judge_claimed(shells: &Shells, id: JobId, claim: Claim) -> Result<Option<Judged>, StepError> {
     let (spool, limits, suspects) = (shells.spool.clone(), shells.limits, shells.suspects.clone());
     blocking(move || judge_in_work(&spool, &suspects, &limits, id, &claim)).await
+}
+
+/// What was claimed, and which job it tries again; no judgement if it is to be looked at again in the inbox.
+fn look(
+    spool: &Spool,
+    suspects: &Suspects,
+    limits: &Limits,
+    id: JobId,
+    claim: &Claim,
+) -> Result<(Option<Judged>, Option<JobId>), StepError> {
+    let Some(judged) = judge_in_work(spool, suspects, limits, id, claim)? else { return Ok((None, None)) };
+    // Reports are in everybody's reach. One that is the end of its reader is as good as none.
+    let earlier = catch_unwind(AssertUnwindSafe(|| spool.earlier(&claim.pair))).unwrap_or_else(|_| {
+        tracing::error!(job_id = %id, pair = %claim.pair, "a bug: reading the reports of {} panicked", claim.pair);
+        Ok(None)
+    });
+    Ok((Some(judged), earlier?))
 }
 
 fn judge_in_work(

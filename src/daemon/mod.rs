@@ -44,7 +44,7 @@ use crate::throttle::window::Learned;
 use claiming::Claiming;
 use driver::Driver;
 use intake::Intake;
-use shells::Shells;
+use shells::{Shells, StepError};
 use step::Stepped;
 
 /// The ledger's name below the root.
@@ -175,6 +175,6 @@ enum Ended {
     Pulse(bool),
     /// Old things were removed.
     Pruned,
-    /// Nothing of a claim that failed is left in `work/`, or recovery has to see to it.
-    Returned(JobId),
+    /// Whether nothing of a claim that failed is left in `work/` any more, after so many failures before.
+    Returned(JobId, u32, Result<(), StepError>),
 }

@@ -5,7 +5,7 @@
 //!
 //! - a number in `.intents` higher than the ledger's: in doubt, however old the ledger is;
 //! - `.intents` missing or damaged: in doubt, unless the ledger knows a task or an end;
-//! - no row and no line: never sent; the files go back to the inbox;
+//! - no row and no line: never sent; the files go back to the inbox, now or as soon as the disk lets them;
 //! - a row: goes on from its state; a queued one without its files was being given back, and is forgotten.
 //!
 //! A row whose folder is gone goes on too: the steps find out what was done already.
@@ -39,11 +39,30 @@ pub struct Leftover {
     pub in_work: Vec<JobId>,
 }
 
-/// The jobs to go on with.
+/// What is to be gone on with.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// Folders in `work/` without a job, whose files belong into the inbox and cannot go there now.
+    pub stranded: Vec<JobId>,
+}
+
+/// Where a folder in `work/` without a live row stands.
+enum Found {
+    /// It is a job after all.
+    Job(Box<Job>),
+    /// Its files cannot go back now.
+    Stranded,
+    /// Nothing is left to do.
+    Settled,
+}
+
+/// Decides for each job and each folder in `work/`.
 ///
 /// # Errors
 /// The spool or the ledger fails; nothing was sent, and the next start does it again.
-pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Vec<Job>, StepError> {
+pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Recovered, StepError> {
     let Leftover { live, intents, in_work } = leftover;
     let known: HashSet<JobId> = live.iter().map(|job| job.id).collect();
     let witnessed = |id: JobId| match &intents {
@@ -51,14 +70,18 @@ pub async fn recover(shells: &Shells, leftover: Leftover) -> Result<Vec<Job>, St
         // Without a witness anything may have been sent.
         None => NO_WITNESS,
     };
-    let mut jobs = Vec::with_capacity(live.len());
+    let mut recovered = Recovered::default();
     for job in live {
-        jobs.extend(reconcile(shells, job, &witnessed).await?);
+        recovered.jobs.extend(reconcile(shells, job, &witnessed).await?);
     }
     for id in in_work.into_iter().filter(|id| !known.contains(id)) {
-        jobs.extend(without_row(shells, id, witnessed(id)).await?);
+        match without_row(shells, id, witnessed(id)).await? {
+            Found::Job(job) => recovered.jobs.push(*job),
+            Found::Stranded => recovered.stranded.push(id),
+            Found::Settled => {}
+        }
     }
-    Ok(jobs)
+    Ok(recovered)
 }
 
 /// A job of the ledger: where does it really stand?
@@ -85,7 +108,8 @@ async fn reconcile(shells: &Shells, job: Job, witnessed: &impl Fn(JobId) -> u32)
         State::Queued { .. } if job.attempts == 0 && !is_whole(shells, &job).await? => {
             // Its release was cut off: the rest goes back, too.
             if !put_back(shells, job.id).await {
-                return Ok(None);
+                // Taken up, it is found to lack a file, and released as often as that takes.
+                return Ok(Some(job));
             }
             shells.ledger.write(vec![Change::Delete(job.id)]).await?;
             tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
@@ -111,7 +135,7 @@ async fn is_whole(shells: &Shells, job: &Job) -> Result<bool, StepError> {
 }
 
 /// A folder in `work/` that no live row belongs to.
-async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Option<Job>, StepError> {
+async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Found, StepError> {
     let ended = recorded(shells, id).await?;
     let spool = shells.spool.clone();
     if let Some(ended) = ended {
@@ -126,10 +150,10 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
                 "{}: {} holds its files again, though its job has ended ({}); they are left alone and nothing is sent: take the folder away",
                 ended.pair, spool.job_path(id).display(), ended.state.label()
             );
-            return Ok(None);
+            return Ok(Found::Settled);
         }
         blocking(move || spool.clear_work(id)).await?;
-        return Ok(None);
+        return Ok(Found::Settled);
     }
     let note = {
         let spool = spool.clone();
@@ -138,12 +162,11 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
     let Some(note) = note else {
         // No file was moved before its note was whole.
         blocking(move || spool.clear_work(id)).await?;
-        return Ok(None);
+        return Ok(Found::Settled);
     };
     if witnessed == 0 {
         tracing::info!(job_id = %id, pair = %note.pair, "{}: its claim was cut off; it goes back to the inbox", note.pair);
-        put_back(shells, id).await;
-        return Ok(None);
+        return Ok(if put_back(shells, id).await { Found::Settled } else { Found::Stranded });
     }
     let files = {
         let spool = spool.clone();
@@ -151,7 +174,7 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
     };
     if files.0.is_none() && files.1.is_none() {
         blocking(move || spool.clear_work(id)).await?;
-        return Ok(None);
+        return Ok(Found::Settled);
     }
     let pair = claiming::pair_of(&note);
     let judged = judge_until_still(shells, id, &note).await?;
@@ -161,7 +184,7 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Optio
     let job = Job { sends, state: State::Submitting, ..job };
     let why = "the ledger does not know this job, and it may have been sent";
     let job = job.on(claiming::in_doubt(why), Timestamp::now())?;
-    Ok(Some(shells.insert(job).await?))
+    Ok(Found::Job(Box::new(shells.insert(job).await?)))
 }
 
 /// What may have been paid never goes back to the inbox by itself, so it is judged until nobody changes it any more; and not at all
@@ -175,15 +198,15 @@ async fn judge_until_still(shells: &Shells, id: JobId, note: &Claim) -> Result<J
     Err(StepError::Bug(format!("the files in {} are being changed by somebody", shells.spool.job_path(id).display())))
 }
 
-/// Puts a job's files back; where that cannot be done now they stay in `work/` for the next start, and the daemon starts all the
-/// same: paid tasks wait for it.
+/// Puts a job's files back; where that cannot be done now they stay in `work/` for later, and the daemon starts all the same: paid
+/// tasks wait for it.
 async fn put_back(shells: &Shells, id: JobId) -> bool {
     let spool = shells.spool.clone();
     match blocking(move || spool.put_back(id)).await {
         Ok(()) => true,
         Err(error) => {
             let what = claiming::chain(&error);
-            tracing::warn!(job_id = %id, "a pair stays in work/ until the next start, for it cannot go back to the inbox: {what}");
+            tracing::warn!(job_id = %id, "a pair stays in work/ for now, for it cannot go back to the inbox: {what}");
             false
         }
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::clock::Moment;
 use super::driver::Driver;
 use super::intake::{self, Intake};
-use super::recovery::{self, Leftover};
+use super::recovery::{self, Leftover, Recovered};
 use super::shells::{Shells, blocking};
 use super::{Controls, Daemon, DaemonError, LEDGER, Options, Outcome, WINDOW_FACT, snapshot};
 use crate::api::Client;
@@ -62,7 +62,7 @@ impl Daemon {
             started: Moment::now(),
             observer: options.observer,
         };
-        let jobs = recovery::recover(&shells, leftover).await.map_err(DaemonError::Recovery)?;
+        let Recovered { jobs, stranded } = recovery::recover(&shells, leftover).await.map_err(DaemonError::Recovery)?;
         // The witness keeps the lines of the jobs that are still in work/, gets those that only the ledger knew of, and nothing else.
         // Only rewritten after recovery has used it: until then the old file stands.
         sends.extend(jobs.iter().map(|job| (job.id, job.sends)));
@@ -80,7 +80,7 @@ impl Daemon {
             let settings = intake::Settings::of(&config);
             blocking(move || Intake::start(settings, suspects)).await?
         };
-        Ok(Self {
+        let mut daemon = Self {
             shells: Arc::new(shells),
             intake,
             driver,
@@ -102,7 +102,11 @@ impl Daemon {
             pulsing: false,
             damage: None,
             config,
-        })
+        };
+        for id in stranded {
+            daemon.give_back(id, 1);
+        }
+        Ok(daemon)
     }
 }
 
@@ -123,7 +127,7 @@ fn open(settings: spool::Settings, ledger_path: &Path, root: PathBuf) -> Result<
     let spool = Spool::open(settings, first_time)?;
     let (ledger, memory) = Ledger::open(ledger_path)?;
     let intents = intents::read(spool.work())?;
-    let suspects = Suspects::open(spool.work());
+    let suspects = Suspects::open(spool.work(), &systemd::boot_id().unwrap_or_default());
     let in_work = spool.jobs_in_work()?;
     let learned = ledger::Reader::open(ledger_path)?.and_then(|reader| reader.fact(WINDOW_FACT).ok().flatten());
     let learned = learned.and_then(|text| learned_back(&text));

@@ -11,7 +11,7 @@ use super::claiming::{self, Claiming};
 use super::driver::Start;
 use super::intake::{self, Notice};
 use super::pause::PauseReason;
-use super::shells::{Shells, blocking};
+use super::shells::{Shells, StepError, blocking};
 use super::start::{policy, spool_settings};
 use super::step::{self, Stepped};
 use super::{Daemon, Ended, Reload, WINDOW_FACT};
@@ -71,9 +71,13 @@ impl Daemon {
         tracing::info!("stopping");
         // Also when nobody cancelled it: transfers and uploads look at it.
         self.shells.stop.cancel();
-        self.shells.suspects.close();
         let patience = self.config.api.submit_timeout + Duration::from_secs(10);
         systemd::extend_timeout(patience);
+        let suspects = self.shells.suspects.clone();
+        let closing = blocking(move || suspects.close());
+        if tokio::time::timeout(DRAIN, closing).await.is_err() {
+            tracing::debug!("work/ does not take the note that the daemon was told to stop");
+        }
         self.driver.stop();
         let hard = Instant::now() + DRAIN;
         loop {
@@ -193,13 +197,14 @@ impl Daemon {
                 if let Some(id) = self.working.remove(&error.id())
                     && error.is_panic()
                 {
-                    // Not the pair's doing as far as anybody knows: foreign bytes are judged before there is a step, and a panic
-                    // there is counted by itself. Nor may it be set aside for that, for it may be paid. The next start finds out
-                    // from ledger and witness where it stands; a step that would panic again takes out this job alone again.
+                    // Not the pair's doing as far as anybody knows: foreign bytes are read under guard, and a panic there is
+                    // counted by itself. Nor may it be set aside for that, for it may be paid. The next start finds out from
+                    // ledger and witness where it stands; a step that would panic again takes out this job alone again.
                     tracing::error!(job_id = %id, "a bug: a step panicked; its job goes on at the next start");
                     self.driver.lost(id, now);
                     if let Some(pair) = self.claiming.remove(&id) {
                         self.intake.claim_ended(&pair, false);
+                        self.give_back(id, 0);
                     }
                     self.rejecting.remove(&id);
                 }
@@ -257,8 +262,18 @@ impl Daemon {
                 }
             }
             Ended::Pruned => {}
-            Ended::Returned(id) => {
+            Ended::Returned(id, failures, returned) => {
                 self.returning.remove(&id);
+                match returned {
+                    Ok(()) if failures > 0 => self.driver.disk_works(),
+                    Ok(()) => {}
+                    Err(error) => {
+                        self.file_trouble(id, error, "a pair that could not be claimed stays in work/ for now", now);
+                        if !self.shells.stop.is_cancelled() {
+                            self.give_back(id, failures.saturating_add(1));
+                        }
+                    }
+                }
             }
         }
     }
@@ -302,15 +317,28 @@ impl Daemon {
     }
 
     fn claim_trouble(&mut self, id: JobId, trouble: Option<durable::Trouble>, message: String, now: Instant) {
+        self.give_back(id, 0);
+        match trouble {
+            Some(trouble) => self.driver.disk_trouble(trouble, message, now),
+            None => tracing::error!(job_id = %id, "a pair could not be claimed and goes back to the inbox: {message}"),
+        }
+    }
+
+    /// Files that belong into the inbox go back as soon as the disk lets them: no pair waits for a restart because it was full for a
+    /// while.
+    pub(super) fn give_back(&mut self, id: JobId, failures: u32) {
         let shells = self.shells.clone();
         self.returning.insert(id);
         self.moving.spawn(async move {
-            claiming::put_back_at_last(&shells, id).await;
-            Ended::Returned(id)
+            let returned = claiming::give_back(&shells, id, failures).await;
+            Ended::Returned(id, failures, returned)
         });
-        match trouble {
-            Some(trouble) => self.driver.disk_trouble(trouble, message, now),
-            None => tracing::error!("a pair could not be claimed and stays in the inbox: {message}"),
+    }
+
+    fn file_trouble(&mut self, id: JobId, error: StepError, what: &str, now: Instant) {
+        match error {
+            StepError::File(error) => self.driver.disk_trouble(error.trouble(), claiming::chain(&error), now),
+            error => tracing::error!(job_id = %id, "{what}: {}", claiming::chain(&error)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whether what the ledger holds can still be believed.
 //!
-//! SQLite finds damage only where it looks, so everything is looked at once at each start, by a thread of its own.
+//! SQLite finds damage only where it looks, so the structure of the whole file is looked through once at each start, by a thread of its
+//! own. That is `PRAGMA quick_check`: it reads every page, and compares no index with its table; SQLite keeps no checksums.
 
 use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
@@ -12,9 +13,9 @@ use tokio::sync::watch;
 use super::OpenError;
 use super::sqlite::BUSY;
 
-/// How long a start waits for the look at everything. A ledger of a hundred thousand jobs has been looked through by then; what a
-/// larger one holds is told when it is found, while the daemon works.
-const CHECK_WAIT: Duration = Duration::from_secs(1);
+/// How long a start waits for that: nothing is sent by a memory that may be damaged. A ledger of a hundred thousand jobs takes a quarter
+/// of a second; of one that takes longer than this it is told when it is found, while the daemon works.
+const CHECK_WAIT: Duration = Duration::from_secs(30);
 
 /// Where it is told that what the ledger holds is damaged, and how.
 pub(super) type Damage = watch::Sender<Option<String>>;

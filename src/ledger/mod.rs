@@ -3,7 +3,7 @@
 //! One thread writes. It commits everything that waits for it in one transaction, so a thousand jobs cost a few syncs and a
 //! caller goes on only when its own record is on disk. Readers open their own read-only connections.
 //!
-//! SQLite finds damage only where it looks, so everything is looked at once at each start; damage that shows later ends the daemon,
+//! SQLite finds damage only where it looks, so its pages are looked through at each start; damage that shows later ends the daemon,
 //! for nothing can be sent without a memory, and nothing that is tried again would mend it.
 //!
 //! The ledger stores and decides nothing. A row that is not there, or is there twice, is a bug and is reported as one. A file

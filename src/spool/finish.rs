@@ -129,7 +129,8 @@ impl Spool {
         })
     }
 
-    /// Publishes a fetched video: receipt, video, archive; takes the job's folder away. Blocks.
+    /// Publishes a fetched video: receipt, video, archive; takes the job's folder away. `waits`: whether the report of an earlier try that
+    /// cannot be taken away now is reason enough to fail. Blocks.
     ///
     /// # Errors
     /// A file operation failed; calling it again goes on where it stopped.
@@ -140,6 +141,7 @@ impl Spool {
         finish: &Finish,
         video: &Video,
         publication: &Publication,
+        waits: bool,
     ) -> Result<Finished, FileError> {
         let outbox = self.outbox_dir(&job.pair)?;
         for former in &publication.former {
@@ -171,19 +173,25 @@ impl Spool {
             }
         }
         outbox.sync()?;
-        self.forget_report_at_last(job)?;
+        self.forget_report_at_last(job, waits)?;
         self.archive(job, number)?;
         self.clear_work(job.id)?;
         Ok(Finished::Done)
     }
 
-    /// Rejects a pair: its files to `error/`, then the report; takes the job's folder away. Blocks.
+    /// Rejects a pair: its files to `error/`, then the report; takes the job's folder away. `waits` as with [`Spool::publish`]. Blocks.
     ///
     /// # Errors
     /// A file operation failed; calling it again goes on where it stopped.
-    pub fn reject(&self, job: &Job, failure: &Failure, rejection: &Rejection) -> Result<Finished, FileError> {
+    pub fn reject(
+        &self,
+        job: &Job,
+        failure: &Failure,
+        rejection: &Rejection,
+        waits: bool,
+    ) -> Result<Finished, FileError> {
         let error = self.error_dir(&job.pair)?;
-        self.forget_report_at_last(job)?;
+        self.forget_report_at_last(job, waits)?;
         let number = rejection.number;
         let names = job.names(number);
         let work = self.job_dir(job.id)?;
@@ -242,7 +250,12 @@ impl Spool {
     /// # Errors
     /// It cannot be removed.
     pub fn forget_report(&self, pair: &PairName, earlier: JobId) -> Result<(), FileError> {
-        let dir = Dir::open(&self.settings.error)?.descend(&pair.folder)?;
+        let dir = match Dir::open(&self.settings.error)?.descend(&pair.folder) {
+            Ok(dir) => dir,
+            // Somebody has tidied up.
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
         for report in dir.names()?.iter().filter(|name| is_report_of(name, &pair.stem)) {
             if is_ours(&dir, report, earlier)? {
                 dir.unlink(report)?;
@@ -253,11 +266,14 @@ impl Spool {
     }
 
     /// The same at the end of the job, where a crash or a failing disk has left the report: it would make a retry of the next pair of
-    /// that name. A folder that is not there, or refuses us, holds nothing up.
-    fn forget_report_at_last(&self, job: &Job) -> Result<(), FileError> {
+    /// that name. A folder that is not there holds nothing up, and one that refuses us only as long as the caller `waits`.
+    fn forget_report_at_last(&self, job: &Job, waits: bool) -> Result<(), FileError> {
         let Some(earlier) = job.earlier else { return Ok(()) };
         match self.forget_report(&job.pair, earlier) {
-            Err(error) if matches!(error.trouble(), Trouble::Vanished | Trouble::ReadOnly | Trouble::Forbidden) => {
+            Err(error)
+                if error.trouble() == Trouble::Vanished
+                    || (!waits && matches!(error.trouble(), Trouble::ReadOnly | Trouble::Forbidden)) =>
+            {
                 tracing::warn!(job_id = %job.id, "the report of the earlier job is left: {error}: {}", error.source);
                 Ok(())
             }

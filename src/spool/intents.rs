@@ -2,8 +2,9 @@
 //!
 //! Each submission is announced by a line `<job> <number>`, synced before the request leaves. A ledger that was lost or
 //! restored from a backup cannot then make us pay again: a job whose number here is higher than the ledger's is in doubt.
-//! Lines of many submissions share one sync. A line that a crash cut off does not count; nothing was sent for it. But only the last
-//! one can be cut off: a file with any other line that makes no sense is not ours any more, and is taken for missing.
+//! Lines of many submissions share one sync. A line that a crash cut off does not count; nothing was sent for it. It is the
+//! last one: a file with any other line that makes no sense is not ours any more, and is taken for missing. (A power cut may garble more
+//! than one line of those that shared a sync that was never had; then, too, the file is taken for missing, to be on the safe side.)
 
 use std::collections::HashMap;
 use std::fs::File;

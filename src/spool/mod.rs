@@ -194,7 +194,12 @@ impl Spool {
     /// # Errors
     /// It cannot be removed. A folder that still holds somebody's file is left, and logged.
     pub fn clear_work(&self, job: JobId) -> Result<(), FileError> {
-        let Some(dir) = self.job_dir(job)? else { return Ok(()) };
+        let work = self.work_now()?;
+        let name = job_name(job);
+        if !work.holds(&name)? {
+            return Ok(());
+        }
+        let dir = work.child(&name)?;
         if dir.holds(&own_name(claim::PICTURE))? || dir.holds(&own_name(claim::SIDECAR))? {
             // The note says where they belong, so it stays with them.
             tracing::warn!(job_id = %job, "left {} in place: it still holds the pair", dir.path().display());
@@ -202,11 +207,10 @@ impl Spool {
         }
         dir.unlink(&own_name(claim::NOTE))?;
         dir.unlink(&own_name(claim::NOTE_BESIDE))?;
-        let name = job_name(job);
-        if !self.work.remove_child(&name)? {
+        if !work.remove_child(&name)? {
             tracing::warn!(job_id = %job, "left {} in place: it holds files that are not ours", dir.path().display());
         }
-        self.work.sync()
+        work.sync()
     }
 
     fn probe(&self) -> Result<(), OpenError> {

@@ -39,9 +39,6 @@ const LINE_BYTES: usize = 256;
 /// Lines that are read at the start. What lies beyond is forgotten: so many cannot be in hand at once.
 const LINES_MAX: usize = 4096;
 
-/// Where the kernel says which boot this is.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
 /// What makes one file the same file with the same content.
 type Same = (u64, u64, u64, i64);
 
@@ -118,9 +115,11 @@ impl Files {
 impl Suspects {
     /// Takes up the notes in `work`: what was in hand when the last run died has one more death. Never fails: without the file the
     /// notes are kept in memory, where panics are still counted. Blocks.
-    pub fn open(work: &Dir) -> Self {
-        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
-        let (file, notes) = match take_up(work, boot.trim()) {
+    ///
+    /// `boot` names this boot of the machine. Where nobody knows it is empty, and all ends count: better one pair too many set aside than
+    /// one that ends the daemon for ever.
+    pub fn open(work: &Dir, boot: &str) -> Self {
+        let (file, notes) = match take_up(work, boot) {
             Ok((file, notes)) => (Some(file), notes),
             Err(error) => {
                 let path = work.path_of(&own_name(SUSPECTS));
@@ -132,7 +131,7 @@ impl Suspects {
             }
         };
         if !notes.is_empty() {
-            tracing::warn!("an earlier run died while it read {} pairs; each of them is read alone now", notes.len());
+            tracing::warn!("{} pairs are read alone: an earlier run died while it read them", notes.len());
         }
         let book = Book { file, notes: notes.into_iter().map(Some).collect(), closed: false };
         Self(Arc::new(Shared { company: RwLock::default(), book: Mutex::new(book) }))

@@ -211,7 +211,7 @@ fn fetched(spool: &Spool, n: u64) -> (Job, Publication) {
 
 fn publish(spool: &Spool, job: &Job, publication: &Publication) -> Finished {
     let finish = Finish { done_at: at(5), bad_links: 0 };
-    spool.publish(job, &task(), &finish, &video(), publication).expect("published or renumbered")
+    spool.publish(job, &task(), &finish, &video(), publication, true).expect("published or renumbered")
 }
 
 /// As the daemon does it: what is taken is recorded, then done again. The number in the end.
@@ -238,7 +238,7 @@ fn rejection(number: u32) -> Rejection {
 fn reject_through(spool: &Spool, job: &Job, rejection: Rejection) -> u32 {
     let mut rejection = rejection;
     for _ in 0..10 {
-        match spool.reject(job, &failure(), &rejection).expect("rejected or renumbered") {
+        match spool.reject(job, &failure(), &rejection, true).expect("rejected or renumbered") {
             Finished::Done => return rejection.number,
             Finished::Renumber(number) => rejection.former.push(std::mem::replace(&mut rejection.number, number)),
             Finished::VideoLost => panic!("a rejection has no video"),
@@ -445,7 +445,7 @@ fn a_link_in_place_of_a_file_or_a_folder_leads_nowhere() {
     symlink(&secret, inbox.join("shoes")).unwrap();
     symlink(&secret, spool.settings.error.join("shoes")).unwrap();
     assert!(spool.put_back(id(3)).is_err());
-    assert!(spool.reject(&job, &failure(), &rejection(1)).is_err());
+    assert!(spool.reject(&job, &failure(), &rejection(1), true).is_err());
     assert_eq!(names(&secret), ["cat.jpg", "cat.yaml"]);
     assert_eq!(names(&spool.job_path(id(3))), [NOTE, PICTURE, SIDECAR]);
 }

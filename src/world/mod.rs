@@ -8,7 +8,8 @@
 //! What only looks (opens, lists, judges) passes a point, too, but is numbered only where a plan asks for that: stopping between two
 //! looks shows nothing that stopping at the next effect does not. Notes of what is being read are the same to that: they tell of looks.
 //!
-//! No other room of this program changes files by other means; a test checks it.
+//! `spool`, `api`, `daemon` and `ledger` change files by no other means, a test checks it; the ledger's own files are SQLite's to write.
+//! A signal that comes in between ends no call: it is made again.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timestamps};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 pub mod failpoint;
 
@@ -44,8 +45,12 @@ impl<'a> At<'a> {
 /// # Errors
 /// What the kernel says.
 pub fn open(at: At<'_>, flags: OFlags) -> Result<File, Errno> {
-    pass(Effect::Open, || failpoint::path(at), || rustix::fs::openat(at.dir, at.name, flags, Mode::empty()))
-        .map(File::from)
+    pass(
+        Effect::Open,
+        || failpoint::path(at),
+        || retry_on_intr(|| rustix::fs::openat(at.dir, at.name, flags, Mode::empty())),
+    )
+    .map(File::from)
 }
 
 /// Makes a file that must not be there, for writing.
@@ -62,7 +67,8 @@ pub fn make(at: At<'_>, mode: Mode) -> Result<File, Errno> {
 /// # Errors
 /// What the kernel says.
 pub fn make_as(at: At<'_>, flags: OFlags, mode: Mode) -> Result<File, Errno> {
-    pass(Effect::Make, || failpoint::path(at), || rustix::fs::openat(at.dir, at.name, flags, mode)).map(File::from)
+    pass(Effect::Make, || failpoint::path(at), || retry_on_intr(|| rustix::fs::openat(at.dir, at.name, flags, mode)))
+        .map(File::from)
 }
 
 /// Makes a folder.
@@ -86,7 +92,8 @@ pub fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the kernel says.
 pub fn open_notes(at: At<'_>, flags: OFlags, mode: Mode) -> Result<File, Errno> {
-    pass(Effect::Jot, || failpoint::path(at), || rustix::fs::openat(at.dir, at.name, flags, mode)).map(File::from)
+    pass(Effect::Jot, || failpoint::path(at), || retry_on_intr(|| rustix::fs::openat(at.dir, at.name, flags, mode)))
+        .map(File::from)
 }
 
 /// Writes `bytes` at a place of a file of notes. They are for the next process on this machine, so nothing syncs them.
@@ -126,7 +133,7 @@ pub fn set_times(file: &File, times: &Timestamps) -> Result<(), Errno> {
 /// # Errors
 /// What the kernel says; what was written may be lost.
 pub fn sync(file: &impl AsFd) -> Result<(), Errno> {
-    pass(Effect::Sync, || failpoint::path_of(file), || rustix::fs::fsync(file))
+    pass(Effect::Sync, || failpoint::path_of(file), || retry_on_intr(|| rustix::fs::fsync(file)))
 }
 
 /// Makes a file's content and length durable, not its times.
@@ -134,7 +141,7 @@ pub fn sync(file: &impl AsFd) -> Result<(), Errno> {
 /// # Errors
 /// What the kernel says; what was written may be lost.
 pub fn sync_content(file: &impl AsFd) -> Result<(), Errno> {
-    pass(Effect::Sync, || failpoint::path_of(file), || rustix::fs::fdatasync(file))
+    pass(Effect::Sync, || failpoint::path_of(file), || retry_on_intr(|| rustix::fs::fdatasync(file)))
 }
 
 /// Gives a file another name, unless that is taken.

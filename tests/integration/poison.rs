@@ -119,7 +119,7 @@ async fn an_edited_pair_starts_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_in_hand_by_chance_is_read_alone_and_delivered() {
     let rig = Rig::plain();
-    rig.drop_pair("bad", "Never sent.");
+    rig.drop_pair("bad", "Sent in the end.");
     rig.drop_pair("good", "Sent.");
     let released = rig.folder().join("released");
     let waiting = format!("on=judge {};do=wait;until={}", rig.inbox("").display(), released.display());

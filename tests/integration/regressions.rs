@@ -283,3 +283,17 @@ async fn a_ledger_from_before_the_second_attempt_leads_to_no_third_one() {
     assert_eq!(rig.report("cat")["reason"], "in_doubt");
     assert!(rig::files(&rig.root().join("inbox")).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_beginning_of_a_video_that_is_given_up_is_taken_away_though_that_fails_once() {
+    let rig = Rig::new(faulty_vendor("- {on: download, do: {film: junk}}"), "tasks: {give_up_after: 1ms}");
+    rig.drop_pair("red", "A red shoe turns");
+    let log = rig.folder().join("points");
+    let (begin, place) = ("ledger.db/failing", rig.outbox("."));
+    let plan = format!("log={};after={begin};on=unlink {};do=EIO", log.display(), place.display());
+    assert_eq!(rig.spawn_failing(&plan, &["--once"]).code().await, 65, "{}", rig.scene());
+    let points = fs::read_to_string(log).unwrap();
+    assert!(points.contains(" refused"), "it did not fail:\n{points}");
+    assert_eq!(rig.report("red")["reason"], "download_failed");
+    rig.assert_all_is_well();
+}

@@ -72,6 +72,8 @@ fn the_unit_gives_the_program_what_it_counts_on() {
     let families = one("RestrictAddressFamilies");
     assert!(["AF_UNIX", "AF_INET", "AF_INET6"].iter().all(|family| families.contains(family)), "{families}");
     assert!(!unit.contains_key("ReadWritePaths"), "each would be a mount of its own");
+    // With ProcSubset=pid nothing else tells a power cut from a crash.
+    assert_eq!(one("Environment"), "BOOT_ID=%b");
 }
 
 #[test]

@@ -33,6 +33,9 @@ const LATE: &str = "no answer in time";
 const ENDED: [&str; 3] =
     ["the daemon ended while", "work/.intents does not confirm", "the ledger does not know this job"];
 
+/// What a log says where the program itself is at fault, whatever is done to it.
+const BUGS: [&str; 2] = ["panicked", "a bug"];
+
 /// An instant, as we measure and as logs tell it.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -61,8 +64,10 @@ pub enum End {
     Killed { after: Moment },
     /// By itself, with that exit code.
     Itself(i32),
-    /// By itself, because it was kept from starting, and said so.
+    /// By itself, because it was kept from starting or has lost its ledger, and said so.
     Refused(i32),
+    /// By itself, though nobody had asked it to.
+    Unasked(i32),
 }
 
 /// Looks at everything. The daemon must have come to its end.
@@ -80,13 +85,64 @@ pub fn audit(rig: &Rig, lives: &[Life]) -> Tally {
         tally.complain(Breach::Odd, violation);
     }
     for life in lives {
-        if let End::Itself(code) = life.end
-            && ![0, 65, 69].contains(&code)
-        {
-            tally.complain(Breach::Odd, format!("exit code {code}: {}", life.log.display()));
+        match life.end {
+            End::Itself(0 | 65 | 69) | End::Killed { .. } | End::Refused(_) => {}
+            End::Itself(code) => tally.complain(Breach::Odd, format!("exit code {code}: {}", life.log.display())),
+            End::Unasked(code) => {
+                tally.complain(Breach::Odd, format!("ended unasked with {code}: {}", life.log.display()));
+            }
+        }
+        let log = fs::read(&life.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        for line in log.lines().filter(|line| BUGS.iter().any(|bug| line.contains(bug))) {
+            tally.complain(Breach::Odd, format!("{}: {line}", life.log.display()));
         }
     }
     tally
+}
+
+/// What bears a final name is whole at every instant: a video with its receipt, a file that was dropped, a document that tells its
+/// job. To be asked while no daemon runs.
+pub fn finals(rig: &Rig, when: &str, tally: &mut Tally) {
+    let mut look = |folder: &str, is_final: &dyn Fn(&str) -> Result<(), String>| {
+        for name in rig.list(folder).iter().filter(|name| !is_hidden(name)) {
+            if let Err(why) = is_final(name) {
+                tally.complain(Breach::Partial, format!("{when}, {folder}/{name}: {why}"));
+            }
+        }
+    };
+    look("outbox", &|name| match name.strip_suffix(".mp4") {
+        Some(stem) => is_whole(rig, stem),
+        None if name.ends_with(".receipt.yaml") => tells_its_job(&rig.outbox(name)),
+        None => Err("neither a video nor a receipt".to_owned()),
+    });
+    look("archive", &|name| is_as_dropped(rig, &rig.archive(name)));
+    look("error", &|name| match name.ends_with(".error.yaml") {
+        true => tells_its_job(&rig.error(name)),
+        false => is_as_dropped(rig, &rig.error(name)),
+    });
+}
+
+fn tells_its_job(path: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let document: Value = serde_yaml::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+    match document["job"].as_str().and_then(JobId::parse) {
+        Some(_) => Ok(()),
+        None => Err(format!("it tells no job: {text}")),
+    }
+}
+
+fn is_as_dropped(rig: &Rig, path: &Path) -> Result<(), String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    match rig.was_dropped(&bytes) {
+        true => Ok(()),
+        false => Err(format!("nobody dropped these {} bytes", bytes.len())),
+    }
+}
+
+/// Whether a name in a folder is one of the program's own.
+fn is_hidden(name: &str) -> bool {
+    name.rsplit('/').next().is_some_and(|name| name.starts_with('.'))
 }
 
 /// Every video is whole and has its receipt, and nothing else lies there.
@@ -212,7 +268,7 @@ fn explain(rig: &Rig, lives: &[Life], report: &Value, files: &[String]) -> Resul
     };
     let life = life_of(lives, last).ok_or("its request came in no life of the daemon")?;
     match (life.end, last.answered_at) {
-        (End::Itself(code) | End::Refused(code), _) => {
+        (End::Itself(code) | End::Refused(code) | End::Unasked(code), _) => {
             Err(format!("nobody killed that daemon, which ended with {code}: {last:?}"))
         }
         (End::Killed { .. }, _) if is_losing(&prompt) && last.last_byte_at.is_some() => Ok(Why::Lost),
@@ -238,7 +294,7 @@ fn acceptance(lives: &[Life], id: &str, attempt: Option<u64>) -> Option<String> 
         let told = line["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
         let in_time = match life.end {
             End::Killed { after } => told.is_some_and(|told| told < after.told),
-            End::Itself(_) | End::Refused(_) => true,
+            End::Itself(_) | End::Refused(_) | End::Unasked(_) => true,
         };
         // An error tells of a state that cannot be written.
         let is_said = line["state"] == "submitted" && line["level"] == "info";
@@ -279,8 +335,7 @@ fn moving(rig: &Rig, tally: &mut Tally) {
             format!("delivered, failed and in doubt are {counted:?} by the ledger, and {found:?} by the folders");
         tally.complain(Breach::Odd, what);
     }
-    let ours =
-        |name: &String| name.rsplit('/').next().is_some_and(|name| name.starts_with('.')) || name.contains("probe");
+    let ours = |name: &String| is_hidden(name) || name.contains("probe");
     for folder in ["inbox", "archive", "error"] {
         for name in rig.list(folder).into_iter().filter(ours) {
             tally.complain(Breach::Partial, format!("{folder}/{name} is left"));

@@ -5,24 +5,20 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastrand::Rng;
 
 use crate::Calls;
-use crate::audit::Moment;
 use crate::disk::{Disk, Kind, Mode};
 use crate::pairs;
 use crate::rig::{LOOK_EVERY, vendor};
 use crate::rounds::some_time;
-use crate::spool::{Living, Spool, misbehaving};
-use crate::tally::Tally;
+use crate::spool::{ENDING_MAX, Living, Spool, misbehaving};
+use crate::tally::{Breach, Tally};
 
 /// Cuts that one spool goes through.
 const CUTS_PER_SPOOL: u64 = 5;
-
-/// How long a program may take to reach its point, or its end.
-const POINT_MAX: Duration = Duration::from_secs(60);
 
 /// The course of one pair that is interrupted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +62,7 @@ pub async fn at_random(kind: Kind, mode: Mode, cuts: u64, seed: u64, program: Op
             let living = spool.start(&[]);
             (0..chance.u32(1..4)).for_each(|_| pairs::drop_some(&spool.rig, &mut chance));
             some_time(&spool, &mut chance).await;
-            cut(&mut spool, &disk, mode, living);
+            cut(&mut spool, &disk, mode, living).await;
         }
         let what = format!("{} {} at random, seed {seed}", kind.label(), mode.label());
         let mut tally = spool.close(&what).await;
@@ -134,21 +130,25 @@ async fn cut_at(spool: &mut Spool, disk: &Disk, mode: Mode, point: u64) -> bool 
     let mut living = spool.start_failing(&format!("at={point};do=stop"), &["--once"]);
     let start = Instant::now();
     while !is_stopped(living.daemon.pid()) {
-        if !living.daemon.runs() || start.elapsed() > POINT_MAX {
+        if !living.daemon.runs() {
             spool.end(living).await;
+            return false;
+        }
+        if start.elapsed() > ENDING_MAX {
+            spool.complain(Breach::Stuck, format!("in {ENDING_MAX:?} it neither reaches effect {point} nor ends"));
+            spool.kill(living).await;
             return false;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    cut(spool, disk, mode, living);
+    cut(spool, disk, mode, living).await;
     true
 }
 
-fn cut(spool: &mut Spool, disk: &Disk, mode: Mode, living: Living) {
-    let at = Moment::now();
-    disk.cut(mode);
-    spool.kill(living, Some(at));
+async fn cut(spool: &mut Spool, disk: &Disk, mode: Mode, living: Living) {
+    spool.kill_after(living, || disk.cut(mode)).await;
     disk.mount_again();
+    spool.look();
 }
 
 /// Whether a process stands still by a signal.

@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use jimengd::daemon::LEDGER;
+use jimengd::job::JobId;
 use tempfile::TempDir;
 
 use crate::disk::{Filler, Memory, Room};
@@ -67,13 +69,35 @@ impl Place {
         }
     }
 
-    /// What the effect is called that the program stops before, where the folder really is `folder`.
-    fn effect(self, folder: &Path) -> String {
+    /// The point that the program stops before, as a plan names it, where the folder really is `folder`.
+    fn point(self, folder: &Path) -> String {
+        let folder = folder.display();
         match self {
-            Self::Download | Self::Archive | Self::Reject => format!("{}/", folder.display()),
-            Self::Publish | Self::Report => ".yaml.part".to_owned(),
+            Self::Download | Self::Archive | Self::Reject => format!("on={folder}/"),
+            // Whoever looked for the name alone would stop where an earlier beginning is cleared away. Once the video is fetched, the
+            // first file that is made beside it is its receipt's beginning.
+            Self::Publish => format!("after={LEDGER}/fetched;on=make {folder}/"),
+            // Nor is a report written before the sidecar, which crosses mounts here and is the last to, has its final name.
+            Self::Report => format!("after={folder}/cat.yaml < {folder}/;on=make {folder}/"),
         }
     }
+
+    /// Checks that the program stands where it should.
+    fn check(self, spool: &Spool) {
+        let there = spool.rig.list(self.folder());
+        let is_there = match self {
+            Self::Download | Self::Archive | Self::Reject => there.is_empty(),
+            Self::Publish => matches!(&there[..], [part] if is_video_part(part)),
+            Self::Report => there == ["cat.png", "cat.yaml"],
+        };
+        assert!(is_there, "not at {}: {there:?}", self.label());
+    }
+}
+
+/// Whether that is the hidden name of a video that is not out yet.
+fn is_video_part(name: &str) -> bool {
+    let job = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
+    job.is_some_and(|job| JobId::parse(job).is_some())
 }
 
 /// A disk that is full during one move, and then is not.
@@ -81,7 +105,8 @@ pub async fn full(place: Place, room: Room, program: Option<PathBuf>) -> Tally {
     let disk = TempDir::with_prefix("jimengd-small-").unwrap();
     let _memory = Memory::new(disk.path(), SMALL);
     let spool = with_small(place, disk.path(), program);
-    let living = until_stopped(&spool, &place.effect(disk.path())).await;
+    let living = until_stopped(&spool, &place.point(disk.path())).await;
+    place.check(&spool);
     let filler = Filler::new(disk.path(), room);
     living.daemon.go_on();
     spool.until_paused(&["disk_full"]).await;
@@ -94,7 +119,8 @@ pub async fn read_only(place: Place, program: Option<PathBuf>) -> Tally {
     let disk = TempDir::with_prefix("jimengd-small-").unwrap();
     let memory = Memory::new(disk.path(), SMALL);
     let spool = with_small(place, disk.path(), program);
-    let living = until_stopped(&spool, &place.effect(disk.path())).await;
+    let living = until_stopped(&spool, &place.point(disk.path())).await;
+    place.check(&spool);
     memory.remount("ro");
     living.daemon.go_on();
     spool.until_paused(&["read_only"]).await;
@@ -114,7 +140,7 @@ pub async fn full_ledger(effect: &'static str, program: Option<PathBuf>) -> Tall
     }
     let spool = Spool::with(Some(&root), vendor(), program.as_deref(), CONFIG);
     Course::Delivery.begin(&spool);
-    let living = until_stopped(&spool, effect).await;
+    let living = until_stopped(&spool, &format!("on={effect}")).await;
     let filler = Filler::new(&root, Room::Bytes);
     living.daemon.go_on();
     spool.until("the log tells of it", || living.daemon.said().contains("cannot write the ledger")).await;
@@ -130,7 +156,7 @@ pub async fn all_full(program: Option<PathBuf>) -> Tally {
     let _memory = Memory::new(&root, SMALL_LEDGER);
     let spool = Spool::with(Some(&root), vendor(), program.as_deref(), CONFIG);
     Course::Delivery.begin(&spool);
-    let living = until_stopped(&spool, &Place::Download.effect(&root.join("outbox"))).await;
+    let living = until_stopped(&spool, &Place::Download.point(&root.join("outbox"))).await;
     let filler = Filler::new(&root, Room::Bytes);
     living.daemon.go_on();
     spool.until_paused(&["ledger_unwritable", "disk_full"]).await;
@@ -148,10 +174,10 @@ fn with_small(place: Place, disk: &Path, program: Option<PathBuf>) -> Spool {
     spool
 }
 
-/// Starts a life that stops before the first effect that is called so.
-async fn until_stopped(spool: &Spool, effect: &str) -> Living {
-    let living = spool.start_failing(&format!("on={effect};do=stop"), &[]);
-    spool.until(&format!("stopped before {effect}"), || is_stopped(living.daemon.pid())).await;
+/// Starts a life that stops before that point, named as in a plan.
+async fn until_stopped(spool: &Spool, point: &str) -> Living {
+    let living = spool.start_failing(&format!("{point};do=stop"), &[]);
+    spool.until(&format!("stopped at {point}"), || is_stopped(living.daemon.pid())).await;
     living
 }
 

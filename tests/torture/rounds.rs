@@ -45,7 +45,7 @@ pub async fn run(seed: u64, kills: u64, program: Option<PathBuf>) -> Tally {
         let living = spool.start(&[]);
         (0..chance.u32(1..4)).for_each(|_| pairs::drop_some(&spool.rig, &mut chance));
         some_time(&spool, &mut chance).await;
-        spool.kill(living, None);
+        spool.kill(living).await;
     }
     let mut tally = spool.close(&format!("killed at random, seed {seed}")).await;
     tally.rounds = kills;

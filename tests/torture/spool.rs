@@ -14,7 +14,7 @@ use crate::rig::{Binary, LOOK_EVERY, Rig, TOKEN, script, vendor};
 use crate::tally::{Breach, Tally};
 
 /// How long a life may take to end by itself: a pair may have to wait a minute for another link.
-const ENDING_MAX: Duration = Duration::from_secs(180);
+pub const ENDING_MAX: Duration = Duration::from_secs(180);
 
 /// How long a fact of a story may take to become true: a dead watch is noticed after 40 seconds.
 const FACT_MAX: Duration = Duration::from_secs(100);
@@ -38,6 +38,8 @@ api: {submit_timeout: 4s, idle_timeout: 10s}
 pub struct Spool {
     pub rig: Rig,
     pub lives: Vec<Life>,
+    /// What was wrong on the way.
+    found: Tally,
 }
 
 /// A life that goes on.
@@ -77,7 +79,7 @@ impl Spool {
         if let Some(program) = program {
             rig.set_program(program);
         }
-        Self { rig, lives: Vec::new() }
+        Self { rig, lives: Vec::new(), found: Tally::default() }
     }
 
     /// Starts a life.
@@ -98,12 +100,34 @@ impl Spool {
         Living { daemon: self.rig.spawn_under(tracer, more), from }
     }
 
-    /// Kills; the power was cut at `after`, if it was.
-    pub fn kill(&mut self, living: Living, after: Option<Moment>) {
-        let after = after.unwrap_or_else(Moment::now);
+    /// Kills, and looks at what lies there.
+    pub async fn kill(&mut self, living: Living) {
+        self.kill_after(living, || ()).await;
+        self.look();
+    }
+
+    /// Deals a blow, such as a power cut, and then kills. A life that is over before that was ended by nobody: it is dealt none.
+    pub async fn kill_after(&mut self, mut living: Living, blow: impl FnOnce()) {
+        if !living.daemon.runs() {
+            let code = living.daemon.code().await;
+            return self.note(&living, End::Unasked(code));
+        }
+        let after = Moment::now();
+        blow();
         let log = living.daemon.log().to_owned();
         living.daemon.kill();
         self.lives.push(Life { from: living.from, end: End::Killed { after }, log });
+    }
+
+    /// Looks at what lies there while no life goes on: the next one would mend what this one must not have left.
+    pub fn look(&mut self) {
+        let when = format!("after life {}", self.lives.len());
+        audit::finals(&self.rig, &when, &mut self.found);
+    }
+
+    /// Notes what must not be, for the end.
+    pub fn complain(&mut self, breach: Breach, what: impl Into<String>) {
+        self.found.complain(breach, what);
     }
 
     /// Notes a life that has ended.
@@ -116,7 +140,7 @@ impl Spool {
         let code = ended(&mut living.daemon).await;
         match code {
             Some(code) => self.note(&living, End::Itself(code)),
-            None => self.kill(living, None),
+            None => self.kill(living).await,
         }
         code
     }
@@ -172,7 +196,7 @@ impl Spool {
 
     /// Lets it finish and looks at everything. Says all there is if something is wrong.
     pub async fn close(mut self, what: &str) -> Tally {
-        let mut tally = Tally::default();
+        let mut tally = std::mem::take(&mut self.found);
         self.finish(&mut tally).await;
         tally += audit::audit(&self.rig, &self.lives);
         self.tell(what, &mut tally);

@@ -2,13 +2,17 @@
 //!
 //! strace counts the calls of each thread for itself, so the n-th call of whichever thread comes to it first kills, and an error
 //! strikes each thread once. What is killed or failed here is everything that the program does: its start, its log and its memory,
-//! too. A run that ends at once with a message is good enough then; the next one, undisturbed, must find nothing lost.
+//! too. A run that ends at once with a message is good enough then, as long as it had not begun to work; the next one, undisturbed,
+//! must find nothing lost.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use fastrand::Rng;
+use jimengd::daemon::LEDGER;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Calls;
 use crate::audit::{End, Moment};
@@ -62,7 +66,13 @@ impl Deed {
     }
 }
 
+/// Lines of a trace that tell of no call, or of one for the second time.
+const NO_CALLS: [&str; 3] = ["resumed>", " --- ", " +++ "];
+
 /// How many of these calls one thread makes at most when nothing happens.
+///
+/// # Panics
+/// The run does not end well, or strace saw no such call: then there is no place at which anything could be tried.
 async fn count(course: Course, calls: &str, program: Option<PathBuf>) -> u64 {
     let mut spool = Spool::new(None, vendor(), program.as_deref());
     course.begin(&spool);
@@ -70,12 +80,32 @@ async fn count(course: Course, calls: &str, program: Option<PathBuf>) -> u64 {
     let mut tracer = Command::new(crate::find("strace").expect("it was looked for"));
     tracer.args(["-f", "--seccomp-bpf", "-qq", "-e"]).arg(format!("trace={calls}")).arg("-o").arg(&trace);
     let living = spool.start_under(tracer, &["--once"]);
-    spool.end(living).await;
-    let mut by_thread = std::collections::HashMap::<String, u64>::new();
-    for line in fs::read_to_string(trace).unwrap_or_default().lines().filter(|line| !line.contains("resumed>")) {
-        *by_thread.entry(line.split_whitespace().next().unwrap_or_default().to_owned()).or_default() += 1;
+    let code = spool.end(living).await;
+    assert!(matches!(code, Some(0 | 65)), "{} only traced, not disturbed: {code:?}", course.label());
+    let traced = fs::read_to_string(trace).unwrap();
+    let mut by_thread = HashMap::<&str, u64>::new();
+    for line in traced.lines().filter(|line| !NO_CALLS.iter().any(|mark| line.contains(mark))) {
+        *by_thread.entry(thread(line)).or_default() += 1;
     }
-    by_thread.into_values().max().unwrap_or_default()
+    let most = by_thread.into_values().max().unwrap_or_default();
+    assert!(most > 0, "{}: strace saw no {calls}", course.label());
+    most
+}
+
+/// The thread that a line of a trace tells of.
+fn thread(line: &str) -> &str {
+    line.split_whitespace().next().unwrap_or_default()
+}
+
+/// Whether one of the calls that were failed was about the ledger. Of a call that another thread's came between, the first of two
+/// lines names the file and the second the failure.
+fn struck_the_ledger(traced: &str) -> bool {
+    let mut begun = HashMap::<&str, bool>::new();
+    traced.lines().any(|line| {
+        let is_ledger = line.contains(LEDGER) || line.contains("resumed>") && begun.get(thread(line)) == Some(&true);
+        begun.insert(thread(line), is_ledger);
+        is_ledger && line.contains("(INJECTED)")
+    })
 }
 
 /// Does it to some calls of that kind, or to every one.
@@ -110,7 +140,7 @@ async fn strike(course: Course, calls: &str, deed: Deed, number: u64, program: O
     // With its filter in the kernel strace is quick, but a signal that it injects does not arrive.
     tracer.args(match deed {
         Deed::Kill => &["-f", "-qq"][..],
-        Deed::Fail(_) => &["-f", "-qq", "--seccomp-bpf"][..],
+        Deed::Fail(_) => &["-f", "-qq", "-y", "--seccomp-bpf"][..],
     });
     tracer.arg("-e").arg(format!("trace={calls}"));
     tracer.arg("-e").arg(format!("inject={calls}:{}:when={number}", deed.inject())).arg("-o").arg(&trace);
@@ -122,30 +152,33 @@ async fn strike(course: Course, calls: &str, deed: Deed, number: u64, program: O
     let traced = fs::read_to_string(&trace).unwrap_or_default();
     let was_hit = traced.contains("(INJECTED)") || traced.contains("killed by SIGKILL");
     let said_why = || living.daemon.said().lines().any(|line| REFUSALS.iter().any(|begin| line.contains(begin)));
+    // What cannot be opened or written at its start keeps it from starting. Once it works, only a ledger that it finds damaged ends it:
+    // a call that failed there may leave one, or make a good one look so.
+    let may_refuse = |code| !living.daemon.is_ready() || (code == 74 && struck_the_ledger(&traced));
     let end = match code {
         Some(137) => End::Killed { after: Moment::now() },
-        // What cannot be opened or written at its start keeps it from starting.
-        Some(code @ (74 | 77 | 78 | 127)) if deed != Deed::Kill && said_why() => End::Refused(code),
+        Some(code @ (74 | 77 | 78 | 127)) if deed != Deed::Kill && said_why() && may_refuse(code) => End::Refused(code),
         Some(code) => End::Itself(code),
         None => {
             tally.complain(Breach::Stuck, "it does not end");
-            if let Some(pid) = tracee.and_then(rustix::process::Pid::from_raw) {
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            if let Some(pid) = tracee {
+                kill_process(pid, Signal::KILL).ok();
             }
             End::Killed { after: Moment::now() }
         }
     };
     spool.note(&living, end);
+    if code.is_some() {
+        spool.look();
+    }
     tally += spool.close(&what).await;
     (tally, was_hit)
 }
 
 /// The process beneath strace.
-async fn tracee(living: &mut Living) -> Option<i32> {
-    let strace = living.daemon.pid();
+async fn tracee(living: &mut Living) -> Option<Pid> {
     while living.daemon.runs() {
-        let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap_or_default();
-        if let Some(child) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+        if let Some(child) = crate::child_of(living.daemon.pid()) {
             return Some(child);
         }
         tokio::time::sleep(LOOK_EVERY).await;

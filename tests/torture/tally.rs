@@ -102,6 +102,18 @@ impl Table {
         }
     }
 
+    /// Whether it has no line.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Complains of each line of which nothing was played: its zeros would show nothing.
+    pub fn complain_of_unplayed(&mut self) {
+        for (kind, tally) in self.0.iter_mut().filter(|(_, tally)| tally.rounds == 0) {
+            tally.complain(Breach::Odd, format!("{kind}: no round was played"));
+        }
+    }
+
     /// The sum of all lines.
     pub fn sum(&self) -> Tally {
         let mut sum = Tally::default();

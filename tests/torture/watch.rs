@@ -8,7 +8,7 @@ use crate::disk::{Disk, Kind, run};
 use crate::pairs;
 use crate::power::is_stopped;
 use crate::rig::vendor;
-use crate::spool::{Spool, ended};
+use crate::spool::{Living, Spool, ended};
 use crate::tally::{Breach, Tally};
 
 /// No rescan but one that there is a reason for. What is not there is looked for soon.
@@ -16,6 +16,12 @@ const CONFIG: &str = "inbox: {rescan: 1h}\n";
 
 /// The same for what no event tells, and only a scan can find out.
 const CONFIG_SCANS: &str = "inbox: {rescan: 200ms}\n";
+
+/// What the log says when every file of the inbox has been looked at.
+const SCANNED: &str = "scanned the inbox";
+
+/// What it says of other reasons to do that than events that were lost: a canary that is not heard, and a watch that cannot be set.
+const OTHER_REASONS: [&str; 2] = ["the watcher of the inbox is dead", "the inbox is scanned every"];
 
 /// The name of the thread that reads the events.
 const WATCHER: &str = "notify-rs inoti";
@@ -114,11 +120,16 @@ fn bind(from: &Path, to: &Path) {
 
 /// More happens in the inbox than the kernel keeps while the daemon stands still.
 pub async fn overflow(program: Option<PathBuf>) -> Tally {
-    let mut spool = Spool::with(None, vendor(), program.as_deref(), CONFIG);
+    let mut spool = Spool::new(None, vendor(), program.as_deref());
+    // Over what the rig has by itself, whose log tells of scans.
+    spool.rig.configure(CONFIG);
     let living = spool.start(&[]);
-    spool.until("ready", || living.daemon.is_ready()).await;
+    let scans = || said(&living, SCANNED);
+    // Its first scan would find everything, whatever the kernel kept.
+    spool.until("it has scanned", || scans() > 0).await;
     living.daemon.halt();
     spool.until("it stands still", || is_stopped(living.daemon.pid())).await;
+    let before = scans();
     let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     // Made, closed and taken away: at least two events each, and of different names, which are not told as one.
     for number in 0..kept.trim().parse::<u32>().unwrap() {
@@ -130,8 +141,21 @@ pub async fn overflow(program: Option<PathBuf>) -> Tally {
     (0..20).for_each(|number| pairs::drop_good(&spool.rig, &format!("pair-{number}")));
     living.daemon.go_on();
     spool.until_over(20, 0).await;
+    // No line tells of the overflow itself. There are fewer names than the daemon keeps, so that there is no other reason left.
+    let (rescans, others) = (scans() - before, OTHER_REASONS.map(|reason| said(&living, reason)));
     spool.stop(living).await;
-    spool.close("the kernel's queue of events overflows").await
+    let mut tally = spool.close("the kernel's queue of events overflows").await;
+    if rescans == 0 || others != [0, 0] {
+        let what = format!("{rescans} scans after the overflow; lines of {OTHER_REASONS:?}: {others:?}");
+        tally.complain(Breach::Odd, what);
+    }
+    tally
+}
+
+/// How many lines of the log begin so.
+fn said(living: &Living, words: &str) -> usize {
+    let begins = |line: &serde_json::Value| line["message"].as_str().is_some_and(|message| message.starts_with(words));
+    living.daemon.lines().iter().filter(|line| begins(line)).count()
 }
 
 /// The kernel allows fewer watches than there are folders.

@@ -49,7 +49,7 @@ impl Bench {
 
     fn start(&mut self, settings: Settings) {
         let work = Dir::open(&settings.work).expect("the folders are there");
-        self.intake = Some(Intake::start(settings, Suspects::open(&work)).expect("the folders are there"));
+        self.intake = Some(Intake::start(settings, Suspects::open(&work, "this one")).expect("the folders are there"));
     }
 
     fn path(&self, path: &str) -> PathBuf {

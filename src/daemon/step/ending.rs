@@ -17,8 +17,14 @@ use crate::spool::finish::Finished;
 /// loses every answer must not be paid for ever.
 const IN_DOUBT_ATTEMPTS_MAX: u32 = 3;
 
-/// So long a rejection waits for an outbox that does not let the beginning of a video be taken away.
-const PART_PATIENCE: Duration = Duration::from_secs(60);
+/// So long an end waits for a folder that does not let go what must be taken away: the beginning of a video that is given up, the report
+/// of an earlier try.
+const TIDY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether an end that was decided at `job.since` still waits for that.
+fn waits_to_tidy(job: &Job) -> bool {
+    Timestamp::now().duration_since(job.since).unsigned_abs() < TIDY_PATIENCE
+}
 
 pub(super) async fn publish(shells: &Shells, mut job: Job) -> Result<Stepped, StepError> {
     loop {
@@ -26,7 +32,8 @@ pub(super) async fn publish(shells: &Shells, mut job: Job) -> Result<Stepped, St
             return Err(StepError::Bug(format!("published while {}", job.state.label())));
         };
         let (spool, owner) = (shells.spool.clone(), job.clone());
-        let finished = blocking(move || spool.publish(&owner, &task, &finish, &video, &publication)).await?;
+        let waits = waits_to_tidy(&job);
+        let finished = blocking(move || spool.publish(&owner, &task, &finish, &video, &publication, waits)).await?;
         match finished {
             Finished::Done => {
                 return Ok(Stepped::with(shells.record(&job, Event::Published, Vec::new()).await?));
@@ -51,7 +58,7 @@ pub(super) async fn reject(shells: &Shells, mut job: Job) -> Result<Stepped, Ste
             if owner.attempts > 0 {
                 drop_part(&spool, &owner)?;
             }
-            spool.reject(&owner, &failure, &rejection)
+            spool.reject(&owner, &failure, &rejection, waits_to_tidy(&owner))
         })
         .await?;
         match finished {
@@ -69,8 +76,7 @@ pub(super) async fn reject(shells: &Shells, mut job: Job) -> Result<Stepped, Ste
 /// fails only for a while.
 fn drop_part(spool: &Spool, job: &Job) -> Result<(), FileError> {
     let Err(error) = spool.drop_part(job) else { return Ok(()) };
-    let failing_for = Timestamp::now().duration_since(job.since).unsigned_abs();
-    if error.trouble() != Trouble::Vanished && failing_for < PART_PATIENCE {
+    if error.trouble() != Trouble::Vanished && waits_to_tidy(job) {
         return Err(error);
     }
     let part = spool.part_path(job);

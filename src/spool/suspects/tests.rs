@@ -5,6 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
+/// This boot.
+const BOOT: &str = "2f0c";
+
+fn open(dir: &Dir) -> Suspects {
+    Suspects::open(dir, BOOT)
+}
+
 fn folder() -> (tempfile::TempDir, Dir) {
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let dir = Dir::open(temporary.path()).expect("a folder");
@@ -22,7 +29,7 @@ fn pair(inode: u64) -> Files {
 /// What the next process finds when this one dies while it reads `files`.
 fn dies(dir: &Dir, suspects: &Suspects, place: Place, files: &[Files]) -> Suspects {
     match files {
-        [] => Suspects::open(dir),
+        [] => open(dir),
         [first, rest @ ..] => match suspects.read(place, *first, PathBuf::new, || dies(dir, suspects, place, rest)) {
             Reading::Ended(next) => {
                 // The dead clear nothing: what they would have cleared is written again.
@@ -51,7 +58,7 @@ fn content(temporary: &Path) -> String {
 #[test]
 fn after_three_deaths_in_a_row_it_is_not_read_any_more() {
     let (_temporary, dir) = folder();
-    let mut suspects = Suspects::open(&dir);
+    let mut suspects = open(&dir);
     for deaths in 1..=DEATHS_MAX {
         suspects = dies(&dir, &suspects, Place::Inbox, &[pair(1)]);
         assert_eq!(suspects.deaths(pair(1)), deaths);
@@ -61,15 +68,15 @@ fn after_three_deaths_in_a_row_it_is_not_read_any_more() {
     // It was edited.
     assert_eq!(read(&suspects, Place::Inbox, pair(2)), Reading::Ended(()));
     // A start without a reading adds nothing, and nothing is forgotten.
-    assert_eq!(Suspects::open(&dir).deaths(pair(1)), DEATHS_MAX);
+    assert_eq!(open(&dir).deaths(pair(1)), DEATHS_MAX);
     suspects.forget(pair(1));
-    assert_eq!(read(&Suspects::open(&dir), Place::Inbox, pair(1)), Reading::Ended(()));
+    assert_eq!(read(&open(&dir), Place::Inbox, pair(1)), Reading::Ended(()));
 }
 
 #[test]
 fn who_is_read_well_is_innocent() {
     let (_temporary, dir) = folder();
-    let suspects = Suspects::open(&dir);
+    let suspects = open(&dir);
     let suspects = dies(&dir, &suspects, Place::Inbox, &[pair(1), pair(11), pair(21)]);
     assert_eq!([1, 11, 21].map(|inode| suspects.deaths(pair(inode))), [1, 1, 1]);
     assert_eq!(read(&suspects, Place::Inbox, pair(11)), Reading::Ended(()));
@@ -80,7 +87,7 @@ fn who_is_read_well_is_innocent() {
 #[test]
 fn reading_well_in_the_inbox_is_no_proof_for_what_happens_after_the_claim() {
     let (_temporary, dir) = folder();
-    let mut suspects = Suspects::open(&dir);
+    let mut suspects = open(&dir);
     for deaths in 1..=DEATHS_MAX {
         assert_eq!(read(&suspects, Place::Inbox, pair(1)), Reading::Ended(()));
         suspects = dies(&dir, &suspects, Place::Work, &[pair(1)]);
@@ -92,7 +99,7 @@ fn reading_well_in_the_inbox_is_no_proof_for_what_happens_after_the_claim() {
 #[test]
 fn a_suspect_is_read_alone() {
     let (_temporary, dir) = folder();
-    let suspects = dies(&dir, &Suspects::open(&dir), Place::Inbox, &[pair(1)]);
+    let suspects = dies(&dir, &open(&dir), Place::Inbox, &[pair(1)]);
     let (reading, checked) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let read_once = |files: Files, alone: bool| {
         let read = || {
@@ -127,14 +134,14 @@ fn a_suspect_is_read_alone() {
 #[test]
 fn a_panic_is_a_death_of_one_alone() {
     let (_temporary, dir) = folder();
-    let suspects = Suspects::open(&dir);
+    let suspects = open(&dir);
     for times in 1..=DEATHS_MAX {
         let read = || -> () { panic!("this is what the test is about") };
         assert_eq!(suspects.read(Place::Inbox, pair(1), PathBuf::new, read), Reading::Panicked { times });
         assert_eq!(read_another(&suspects), Reading::Ended(()));
     }
     assert_eq!(read(&suspects, Place::Inbox, pair(1)), Reading::Refused);
-    assert_eq!(Suspects::open(&dir).deaths(pair(1)), DEATHS_MAX);
+    assert_eq!(open(&dir).deaths(pair(1)), DEATHS_MAX);
 }
 
 fn read_another(suspects: &Suspects) -> Reading<()> {
@@ -144,14 +151,14 @@ fn read_another(suspects: &Suspects) -> Reading<()> {
 #[test]
 fn being_told_to_stop_is_no_death() {
     let (_temporary, dir) = folder();
-    let suspects = Suspects::open(&dir);
+    let suspects = open(&dir);
     let next = suspects.read(Place::Inbox, pair(1), PathBuf::new, || {
         let begun_after_the_word = suspects.read(Place::Work, pair(11), PathBuf::new, || {
             suspects.close();
-            Suspects::open(&dir)
+            open(&dir)
         });
         assert!(matches!(&begun_after_the_word, Reading::Ended(next) if next.deaths(pair(11)) == 0));
-        suspects.read(Place::Work, pair(21), PathBuf::new, || Suspects::open(&dir))
+        suspects.read(Place::Work, pair(21), PathBuf::new, || open(&dir))
     });
     let Reading::Ended(Reading::Ended(next)) = next else { panic!("{next:?}") };
     assert_eq!([1, 11, 21].map(|inode| next.deaths(pair(inode))), [0, 0, 0]);
@@ -160,10 +167,10 @@ fn being_told_to_stop_is_no_death() {
 #[test]
 fn a_suspect_of_before_stays_one_when_the_daemon_is_told_to_stop() {
     let (_temporary, dir) = folder();
-    let suspects = dies(&dir, &Suspects::open(&dir), Place::Inbox, &[pair(1)]);
+    let suspects = dies(&dir, &open(&dir), Place::Inbox, &[pair(1)]);
     let next = suspects.read(Place::Inbox, pair(1), PathBuf::new, || {
         suspects.close();
-        Suspects::open(&dir)
+        open(&dir)
     });
     assert!(matches!(next, Reading::Ended(next) if next.deaths(pair(1)) == 1));
 }
@@ -171,20 +178,19 @@ fn a_suspect_of_before_stays_one_when_the_daemon_is_told_to_stop() {
 #[test]
 fn the_end_of_the_machine_is_nobodys_doing() {
     let (temporary, dir) = folder();
-    dies(&dir, &Suspects::open(&dir), Place::Inbox, &[pair(1)]);
+    dies(&dir, &open(&dir), Place::Inbox, &[pair(1)]);
     let text = content(temporary.path());
-    let boot = std::fs::read_to_string(BOOT_ID).unwrap();
-    assert!(text.starts_with(boot.trim()), "{text}");
-    std::fs::write(temporary.path().join(SUSPECTS), text.replace(boot.trim(), &"0".repeat(boot.trim().len()))).unwrap();
-    assert_eq!(Suspects::open(&dir).deaths(pair(1)), 0);
-    assert!(content(temporary.path()).starts_with(boot.trim()));
+    assert!(text.starts_with(BOOT), "{text}");
+    std::fs::write(temporary.path().join(SUSPECTS), text.replace(BOOT, "another")).unwrap();
+    assert_eq!(open(&dir).deaths(pair(1)), 0);
+    assert!(content(temporary.path()).starts_with(BOOT));
 }
 
 #[test]
 fn what_is_no_note_says_nothing_and_stops_nothing() {
     let (temporary, dir) = folder();
     let path = temporary.path().join(SUSPECTS);
-    let boot = line_of(std::fs::read_to_string(BOOT_ID).unwrap().trim());
+    let boot = line_of(BOOT);
     let good = text_of(Some(Note { files: pair(1), place: Place::Work, deaths: 1, in_hand: true }));
     assert_eq!(good.len(), LINE_BYTES, "the longest numbers have room");
     let torn = &good[..good.len() / 2];
@@ -199,21 +205,21 @@ fn what_is_no_note_says_nothing_and_stops_nothing() {
     ];
     for bytes in cases {
         std::fs::write(&path, &bytes).unwrap();
-        let suspects = Suspects::open(&dir);
+        let suspects = open(&dir);
         assert!(suspects.book().notes.is_empty(), "{bytes:?}");
         let suspects = dies(&dir, &suspects, Place::Work, &[pair(1)]);
         assert_eq!(suspects.deaths(pair(1)), 1, "{bytes:?}");
     }
     // Beside a line that says nothing another one still counts.
     std::fs::write(&path, [boot.as_bytes(), line_of("?").as_bytes(), good.as_bytes()].concat()).unwrap();
-    assert_eq!(Suspects::open(&dir).deaths(pair(1)), 2);
+    assert_eq!(open(&dir).deaths(pair(1)), 2);
 }
 
 #[test]
 fn without_a_file_panics_are_counted_all_the_same() {
     let (temporary, dir) = folder();
     std::fs::create_dir(temporary.path().join(SUSPECTS)).unwrap();
-    let suspects = Suspects::open(&dir);
+    let suspects = open(&dir);
     let read = || -> () { panic!("this is what the test is about") };
     assert_eq!(suspects.read(Place::Inbox, pair(1), PathBuf::new, read), Reading::Panicked { times: 1 });
     assert_eq!(suspects.deaths(pair(1)), 1);
@@ -223,7 +229,7 @@ fn without_a_file_panics_are_counted_all_the_same() {
 #[test]
 fn lines_are_used_again() {
     let (temporary, dir) = folder();
-    let suspects = Suspects::open(&dir);
+    let suspects = open(&dir);
     (0..1000).for_each(|inode| assert_eq!(read(&suspects, Place::Inbox, pair(inode)), Reading::Ended(())));
     assert_eq!(content(temporary.path()).len(), 2 * LINE_BYTES);
 }

@@ -1,7 +1,10 @@
 //! What must hold after each run of a loop, whatever it went through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+
+use jimengd::daemon::LEDGER;
+use jimengd::ledger::Reader;
 
 use crate::rig::{Rig, read_yaml, sha256};
 
@@ -114,14 +117,26 @@ impl Tally {
     }
 }
 
-/// Asserts what must hold at every instant: each byte is in one place, a receipt lies beside its video, and a report beside all
-/// that it names.
+/// Asserts what must hold at every instant: nothing is lost, what has its final name is whole, a receipt lies beside its video, and a
+/// report beside all that it names.
 pub fn assert_order(rig: &Rig) {
     rig.assert_nothing_lost();
     let outbox = rig.list("outbox");
     let videos = outbox.iter().filter_map(|name| name.strip_suffix(".mp4"));
     for name in videos.filter(|name| fs::read(rig.outbox(format!("{name}.mp4"))).unwrap() != SOMEBODY_ELSES) {
         assert!(outbox.contains(&format!("{name}.receipt.yaml")), "{name}.mp4 has no receipt\n{}", rig.scene());
+        assert_whole(rig, name);
+    }
+    for folder in ["archive", "error"] {
+        let is_hidden = |name: &str| name.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+        for name in rig.list(folder).iter().filter(|name| !is_hidden(name) && !name.ends_with(".error.yaml")) {
+            let bytes = fs::read(rig.root().join(folder).join(name)).unwrap();
+            assert!(
+                bytes == SOMEBODY_ELSES || rig.was_dropped(&bytes),
+                "{folder}/{name} is not whole\n{}",
+                rig.scene()
+            );
+        }
     }
     let error = rig.list("error");
     for name in error.iter().filter_map(|name| name.strip_suffix(".error.yaml")) {
@@ -137,6 +152,30 @@ pub fn assert_order(rig: &Rig) {
 
 /// What the files of others hold that lie in the way.
 pub const SOMEBODY_ELSES: &[u8] = b"somebody else's";
+
+/// The jobs of which the ledger says that the API has accepted them, and their attempt.
+pub fn accepted(rig: &Rig) -> BTreeSet<(String, u64)> {
+    let reader = Reader::open(&rig.root().join(LEDGER)).unwrap();
+    let live = reader.map(|reader| reader.live().unwrap()).unwrap_or_default();
+    live.into_iter()
+        .filter(|job| job.state.task().is_some())
+        .map(|job| (job.id.to_string(), job.attempts.into()))
+        .collect()
+}
+
+/// Asserts that none of these attempts ended in doubt.
+pub fn assert_undoubted(rig: &Rig, attempts: &BTreeSet<(String, u64)>) {
+    for name in rig.list("error").iter().filter_map(|name| name.strip_suffix(".error.yaml")) {
+        let report = rig.report(name);
+        let attempt = report["job"].as_str().map(str::to_owned).zip(report["attempts"].as_u64());
+        let is_one = attempt.is_some_and(|attempt| attempts.contains(&attempt));
+        assert!(
+            !is_one || report["reason"] != "in_doubt",
+            "{name} was accepted, and that was recorded\n{}",
+            rig.scene()
+        );
+    }
+}
 
 /// Asserts that everything is as it must be at the end; `windows` tell why a job may be in doubt.
 pub fn assert_ended(rig: &Rig, scenario: Scenario, windows: &[Window]) -> Tally {

@@ -22,6 +22,8 @@ struct Unsynced {
     claimed: BTreeSet<PathBuf>,
     /// Whether an intent was recorded since the last request.
     intended: bool,
+    /// Receipts that lie under their names.
+    receipts: BTreeSet<PathBuf>,
 }
 
 /// Names of which nothing durable is wanted.
@@ -45,6 +47,9 @@ impl Unsynced {
         let renames = |folders: &mut BTreeSet<PathBuf>, path: &Path| {
             folders.insert(path.parent().expect("it lies in a folder").to_owned());
         };
+        if ["make", "write"].contains(&effect) && is_final(to) && !name.starts_with('.') {
+            return Err(format!("{} is not made under a hidden name first", to.display()));
+        }
         match effect {
             "make" => {
                 renames(&mut self.folders, to);
@@ -71,6 +76,12 @@ impl Unsynced {
                 }
                 if is_unsynced {
                     self.files.insert(to.to_owned());
+                }
+                if name.ends_with(".receipt.yaml") {
+                    self.receipts.insert(to.to_owned());
+                }
+                if name.ends_with(".mp4") && !self.receipts.contains(&to.with_extension("receipt.yaml")) {
+                    return Err(format!("{} gets its name before its receipt", to.display()));
                 }
                 renames(&mut self.folders, to);
                 renames(&mut self.folders, from);
@@ -160,9 +171,13 @@ fn what_is_missing_is_found() {
 19 sync /r/outbox/.j.part
 20 sync /r/outbox
 21 commit /r/ledger.db/fetched
-22 rename /r/outbox/cat.mp4 < /r/outbox/.j.part
-23 sync /r/outbox
-24 commit /r/ledger.db/delivered
+22 make /r/outbox/.j.yaml.part
+23 write /r/outbox/.j.yaml.part
+24 sync /r/outbox/.j.yaml.part
+25 rename /r/outbox/cat.receipt.yaml < /r/outbox/.j.yaml.part
+26 rename /r/outbox/cat.mp4 < /r/outbox/.j.part
+27 sync /r/outbox
+28 commit /r/ledger.db/delivered
 ";
     assert_eq!(faults(&Points::read(good)), Vec::<String>::new());
     let lines: Vec<&str> = good.lines().collect();
@@ -170,4 +185,20 @@ fn what_is_missing_is_found() {
         let rest: String = lines.iter().filter(|line| *line != left_out).map(|line| format!("{line}\n")).collect();
         assert!(!faults(&Points::read(&rest)).is_empty(), "not missed: {left_out}");
     }
+    let swapped = [
+        ("rename /r/outbox/cat.receipt.yaml < /r/outbox/.j.yaml.part", "rename /r/outbox/cat.mp4 < /r/outbox/.j.part"),
+        ("commit /r/ledger.db/submitting", "request submit"),
+        ("sync /r/work/.intents", "request submit"),
+        ("rename /r/work/j/job.yaml < /r/work/j/.job.yaml", "rename /r/work/j/picture < /r/inbox/cat.png"),
+        ("sync /r/outbox/.j.part", "commit /r/ledger.db/fetched"),
+        ("sync /r/outbox/.j.yaml.part", "rename /r/outbox/cat.receipt.yaml < /r/outbox/.j.yaml.part"),
+    ];
+    for (one, other) in swapped {
+        let (between, begin) = ("what comes first", good.replacen(one, "what comes first", 1));
+        let order = begin.replacen(other, one, 1).replacen(between, other, 1);
+        assert_ne!(order, good);
+        assert!(!faults(&Points::read(&order)).is_empty(), "not missed: {other} before {one}");
+    }
+    let bare = good.replacen("make /r/outbox/.j.part", "make /r/outbox/cat.mp4", 1);
+    assert!(!faults(&Points::read(&bare)).is_empty(), "not missed: a video that grows under its name");
 }

@@ -1,4 +1,4 @@
-//! Lists that are kept, as they were printed: each has failed once, of a bug or of one that was put in to see whether it is found.
+//! Lists that are kept, as they were printed: each fails where a promise that it stirs is broken.
 
 use super::operation::{Edit::*, Name::*, Operation::*, Pair::*, Point::*, Vendor::*};
 use super::replay;

@@ -378,6 +378,12 @@ log: {{format: json, level: debug}}
         self.dropped().retain(|(_, dropped)| dropped != name.as_ref());
     }
 
+    /// Whether a file with these bytes was dropped.
+    pub fn was_dropped(&self, bytes: &[u8]) -> bool {
+        let hash = sha256(bytes);
+        self.dropped().iter().any(|(dropped, _)| *dropped == hash)
+    }
+
     /// How often something was dropped under that name.
     pub fn times_dropped(&self, name: &str) -> usize {
         self.dropped().iter().filter(|(_, dropped)| dropped == Path::new(name)).count()
