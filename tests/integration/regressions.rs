@@ -297,3 +297,28 @@ async fn the_beginning_of_a_video_that_is_given_up_is_taken_away_though_that_fai
     assert_eq!(rig.report("red")["reason"], "download_failed");
     rig.assert_all_is_well();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cut_off_claim_has_left_goes_back_without_a_restart_once_the_inbox_takes_it() {
+    let rig = Rig::plain();
+    rig.drop_pair("red", "A red shoe turns");
+    // Dead between the first file and the second: no row, and no intent.
+    let plan = format!("on=sidecar < {};do=kill", rig.inbox("").display());
+    assert_eq!(rig.spawn_failing(&plan, &["--once"]).code().await, 137, "{}", rig.scene());
+    assert_eq!((rig.list("inbox"), rig.jobs_in_work()), (vec!["red.yaml".to_owned()], 1));
+
+    let (mended, refused) = (rig.folder().join("mended"), "a pair stays in work/ for now");
+    let plan = format!("on=rename {};do=EROFS;until={}", rig.inbox("red").display(), mended.display());
+    // Asked to end when nothing can move, it does not wait for that.
+    let mut once = rig.spawn_failing(&plan, &["--once"]);
+    once.code().await;
+    assert!(once.said().contains(refused), "{}", once.said());
+
+    let daemon = rig.spawn_failing(&plan, &[]);
+    rig.until("it is told", || daemon.said().contains(refused) && rig.is_paused("read_only")).await;
+    fs::write(mended, "").unwrap();
+    rig.until_ended(1, 0).await;
+    assert_eq!(rig.vendor().paid(), 1);
+    drop(daemon);
+    rig.assert_everywhere_once();
+}
