@@ -120,6 +120,9 @@ pub fn code_of(error: &DaemonError) -> ExitCode {
 fn once_code(outcome: Outcome) -> ExitCode {
     if outcome.held_by_the_api {
         ExitCode::Unavailable
+    } else if outcome.held_by_the_disk {
+        // What is left waits for somebody, and the log has told for what.
+        ExitCode::Io
     } else if outcome.failed > 0 {
         ExitCode::Data
     } else {

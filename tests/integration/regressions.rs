@@ -311,7 +311,7 @@ async fn what_a_cut_off_claim_has_left_goes_back_without_a_restart_once_the_inbo
     let plan = format!("on=rename {};do=EROFS;until={}", rig.inbox("red").display(), mended.display());
     // Asked to end when nothing can move, it does not wait for that.
     let mut once = rig.spawn_failing(&plan, &["--once"]);
-    once.code().await;
+    assert_eq!(once.code().await, 74, "{}", once.said());
     assert!(once.said().contains(refused), "{}", once.said());
 
     let daemon = rig.spawn_failing(&plan, &[]);

@@ -64,7 +64,7 @@ pub enum End {
     Killed { after: Moment },
     /// By itself, with that exit code.
     Itself(i32),
-    /// By itself, because it was kept from starting or has lost its ledger, and said so.
+    /// By itself, because it was kept from starting or from working, or has lost its ledger, and said so.
     Refused(i32),
     /// By itself, though nobody had asked it to.
     Unasked(i32),

@@ -66,6 +66,9 @@ impl Deed {
     }
 }
 
+/// What the log of a run says that was held by its disk.
+const PAUSES: [&str; 2] = [r#""reason":"read_only""#, r#""reason":"disk_full""#];
+
 /// Lines of a trace that tell of no call, or of one for the second time.
 const NO_CALLS: [&str; 3] = ["resumed>", " --- ", " +++ "];
 
@@ -155,9 +158,12 @@ async fn strike(course: Course, calls: &str, deed: Deed, number: u64, program: O
     // What cannot be opened or written at its start keeps it from starting. Once it works, only a ledger that it finds damaged ends it:
     // a call that failed there may leave one, or make a good one look so.
     let may_refuse = |code| !living.daemon.is_ready() || (code == 74 && struck_the_ledger(&traced));
+    // Nothing could move any more, for calls failed again and again, and that was told.
+    let is_held = || PAUSES.iter().any(|pause| living.daemon.said().contains(pause));
     let end = match code {
         Some(137) => End::Killed { after: Moment::now() },
         Some(code @ (74 | 77 | 78 | 127)) if deed != Deed::Kill && said_why() && may_refuse(code) => End::Refused(code),
+        Some(74) if deed != Deed::Kill && is_held() => End::Refused(74),
         Some(code) => End::Itself(code),
         None => {
             tally.complain(Breach::Stuck, "it does not end");
