@@ -66,7 +66,11 @@ pub fn watchdog() {
 /// the variable that the unit sets (`Environment=BOOT_ID=%b`).
 pub fn boot_id() -> Option<String> {
     let told = std::fs::read_to_string(BOOT_ID).ok().or_else(|| std::env::var(BOOT_ID_VARIABLE).ok())?;
-    // One has dashes, the other none.
+    boot_digits(&told)
+}
+
+/// The digits alone: the kernel writes dashes between them, the service manager none.
+fn boot_digits(told: &str) -> Option<String> {
     let digits: String = told.chars().filter(char::is_ascii_hexdigit).collect();
     (digits.len() == BOOT_ID_DIGITS).then_some(digits)
 }
@@ -112,6 +116,21 @@ mod tests {
         assert_eq!(receive(), "EXTEND_TIMEOUT_USEC=2000000\n");
         assert_eq!(receive(), "WATCHDOG=1\n");
         assert_eq!(receive(), "STOPPING=1\n");
+    }
+
+    #[test]
+    fn a_boot_has_one_name_whoever_tells_it() {
+        let name = "0f2a4c6e81b34d5f9c7e1a2b3c4d5e6f";
+        let table = [
+            ("0f2a4c6e-81b3-4d5f-9c7e-1a2b3c4d5e6f\n", Some(name)),
+            (name, Some(name)),
+            ("", None),
+            ("%b", None),
+            ("0f2a4c6e-81b3-4d5f", None),
+        ];
+        for (told, wanted) in table {
+            assert_eq!(boot_digits(told).as_deref(), wanted, "{told:?}");
+        }
     }
 
     #[test]
