@@ -20,6 +20,7 @@ use tracing_log::{AsLog, LogTracer};
 use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
+use uuid::Uuid;
 
 mod entry;
 mod journal;
@@ -28,6 +29,15 @@ mod queue;
 
 use lines::{Form, Through};
 use queue::Queue;
+
+/// The name of the message that entries were lost, see [`message_id`].
+pub const ENTRIES_LOST: &str = "entries_lost";
+
+/// The name of the message that the program is wrong.
+pub const BUG: &str = "bug";
+
+/// The room of our names of messages, drawn once.
+const NAMESPACE: Uuid = uuid::uuid!("5b0c64a9-9d5e-4a55-8d0e-6f1c6a1f2b7e");
 
 /// What we are called in the journal and in the syslog.
 const IDENTIFIER: &str = "jimengd";
@@ -120,6 +130,18 @@ impl Drop for Guard {
     }
 }
 
+/// The value of the field `message_id` for the kind of entry called `name`: 32 hexadecimal digits, the same for ever (a UUID of
+/// version 5, RFC 9562), under which a journal catalogue explains it.
+pub fn message_id(name: &str) -> String {
+    Uuid::new_v5(&NAMESPACE, name.as_bytes()).simple().to_string()
+}
+
+/// `text` in lines for standard error; where that leads to the journal, each is marked as an error there (`sd-daemon(3)`).
+pub fn grave(text: &str) -> String {
+    let mark = if connected_to_journal() { "<3>" } else { "" };
+    text.lines().map(|line| format!("{mark}{line}\n")).collect()
+}
+
 /// Begins logging for the whole process, takes in the `log` crate's records and logs panics. `level` is a level or a filter
 /// such as `info,jimengd::spool=debug`.
 ///
@@ -174,6 +196,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
         _ => None,
     };
     tracing::error!(
+        message_id = message_id(BUG),
         location,
         thread = thread::current().name().unwrap_or("unnamed"),
         backtrace,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use jimengd::cli::{self, Cli};
+use jimengd::logging;
 
 /// How long the last words may take: nobody may be reading standard error.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
@@ -40,7 +41,9 @@ fn main() -> ExitCode {
     match ended {
         Ok(Ok(code)) => ExitCode::from(code.code()),
         Ok(Err(failure)) => {
-            say(format!("jimengd: {:#}\n", failure.error));
+            if !failure.logged {
+                say(logging::grave(&format!("jimengd: {:#}", failure.error)));
+            }
             ExitCode::from(failure.code.code())
         }
         // The panic has been told where it happened.

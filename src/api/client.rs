@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Certificate, ClientBuilder, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -37,6 +37,9 @@ pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Where the HTTP library looks for a proxy. They are read here and not with the configuration because it reads them here, too:
 /// whatever it finds when a client is built must be known to the same client's resolver.
 const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Where the gateway tells what a token may spend.
+const SUBSCRIPTION: &str = "/v1/dashboard/billing/subscription";
 
 /// What the fingerprint of a token is keyed with, so that it is of no use against other hashes of it.
 const FINGERPRINT_CONTEXT: &[u8] = b"jimengd account fingerprint v1\0";
@@ -168,9 +171,14 @@ impl Client {
                 (_, Received::Whole(_) | Received::Cut(_) | Received::Unreadable(_)) => None,
             }
         };
-        let limit = number("/v1/dashboard/billing/subscription", "hard_limit_usd").await?;
+        let limit = number(SUBSCRIPTION, "hard_limit_usd").await?;
         let used = number("/v1/dashboard/billing/usage", "total_usage").await? / 100.0;
         Some(Balance { limit: (limit < UNLIMITED).then_some(limit), used })
+    }
+
+    /// What the gateway's clock says, to the second; `None` if it does not answer or does not say. One free request.
+    pub async fn date(&self) -> Option<SystemTime> {
+        self.get(SUBSCRIPTION).await.ok()?.date
     }
 
     /// One GET to the API with everything in `poll_timeout`.
@@ -243,6 +251,8 @@ pub(super) struct Reply {
     request_id: Option<String>,
     retry_after: Option<Duration>,
     redirect: Option<String>,
+    /// The gateway's clock.
+    date: Option<SystemTime>,
     body: Received,
 }
 
@@ -261,6 +271,7 @@ impl Reply {
         let retry_after = text(RETRY_AFTER.as_str()).and_then(|value| wire::retry_after(value, SystemTime::now()));
         let redirect = text(LOCATION.as_str()).and_then(|place| response.url().join(place).ok());
         let redirect = redirect.and_then(|url| url.host_str().map(str::to_owned));
+        let date = text(DATE.as_str()).and_then(|value| httpdate::parse_http_date(value).ok());
         let encoding = foreign_encoding(headers);
         let mut bytes = BytesMut::new();
         let body = loop {
@@ -276,7 +287,7 @@ impl Reply {
                 Err(error) => break Received::Cut(format!("the answer broke off: {}", told(error))),
             }
         };
-        Self { status: response.status().as_u16(), request_id, retry_after, redirect, body }
+        Self { status: response.status().as_u16(), request_id, retry_after, redirect, date, body }
     }
 
     pub(super) fn answer(&self) -> Answer<'_> {
@@ -518,6 +529,9 @@ mod tests {
             });
             assert_eq!(balance, Some(Balance { limit: expected, used: 2.5 }));
         }
+        let dated = answer("404 Not Found", "{}").replacen("\r\n", "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 1);
+        let (date, _) = tokio::join!(client.date(), server.answer(&dated));
+        assert_eq!(date, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)));
         let refusal = answer("401 Unauthorized", r#"{"error":{"message":"x"}}"#);
         let (balance, _) = tokio::join!(client.balance(), server.answer(&refusal));
         assert_eq!(balance, None);

@@ -10,13 +10,14 @@ use clap::Args;
 use serde::Serialize;
 
 use super::table::aligned;
-use super::{ConfigArgs, ExitCode, Failure, print};
+use super::{ConfigArgs, ExitCode, Failure, environment, print};
 use crate::config::{self, Effective, Origin};
 use crate::job::Problem;
 
 mod files;
 mod folders;
 mod setup;
+mod unit;
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -25,7 +26,8 @@ const SCHEMA: u32 = 1;
 pub(super) const LONG_ABOUT: &str = "Check the set-up: the configuration and who set what, the folders, the token, the trust store, the watch \
      limits, free space, the clock, the account. With paths: check sidecars and pictures as the inbox would, and \
      say what would be sent. Nothing is submitted and nothing is paid.\n\n\
-     Run it as the daemon's user, since rights differ. Exit codes: 0; 65 something is wrong with a file; 78 \
+     Rights and mounts of a service are not yours: with --unit, systemd runs the check as it would run that service. \
+     Without systemd, run it as the daemon's user. Exit codes: 0; 65 something is wrong with a file; 78 \
      something is wrong with the set-up.";
 
 /// Arguments of `jimengd check`.
@@ -37,6 +39,9 @@ pub struct Check {
     /// Sidecars, pictures, or folders of them; folders are gone through with everything beneath
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Have systemd run the check as it would run this service, in its sandbox and with its drop-ins
+    #[arg(long, value_name = "UNIT", conflicts_with_all = ["paths", "config", "root"])]
+    pub unit: Option<String>,
     /// Print JSON: schema, problems, and what else was found
     #[arg(long)]
     pub json: bool,
@@ -47,6 +52,10 @@ pub struct Check {
 /// # Errors
 /// Nothing can be printed.
 pub async fn run(args: Check) -> Result<ExitCode, Failure> {
+    if let Some(unit) = args.unit {
+        let asked = tokio::task::spawn_blocking(move || unit::run(&unit, args.json)).await;
+        return asked.map_err(|error| Failure::new(ExitCode::Software, error))?;
+    }
     let effective = match args.config.load() {
         Ok(effective) => effective,
         Err(error) => {

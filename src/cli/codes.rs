@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::table::{aligned, wrapped};
-use super::{ExitCode, Failure, print};
+use super::{ExitCode, Failure, catalogue, print};
 use crate::job::Reason;
 use crate::job::business_code::{self, BusinessCode, Entry};
 use crate::job::plan::{self, Ruling};
@@ -35,6 +35,9 @@ pub struct Codes {
     /// Print all as Markdown, as README.md has it
     #[arg(long, hide = true, conflicts_with_all = ["codes", "json"])]
     pub markdown: bool,
+    /// Print the catalogue of the journal, which is what journalctl -x looks into
+    #[arg(long, hide = true, conflicts_with_all = ["codes", "json", "markdown"])]
+    pub catalog: bool,
 }
 
 /// The reason that an argument asks for, by its word or by its number.
@@ -56,6 +59,8 @@ fn asked(text: &str) -> Result<Reason, String> {
 pub fn run(args: &Codes) -> Result<ExitCode, Failure> {
     let text = if args.markdown {
         markdown()
+    } else if args.catalog {
+        catalogue::text()
     } else if args.json {
         let view = if args.codes.is_empty() { View::all() } else { View::of(&args.codes) };
         let json = serde_json::to_string_pretty(&view).map_err(|error| Failure::new(ExitCode::Software, error))?;
@@ -198,7 +203,7 @@ fn phrase(ruling: Ruling) -> &'static str {
 }
 
 /// The page with everything.
-fn page() -> String {
+pub(super) fn page() -> String {
     let (codes, reasons) = all();
     let others: Vec<String> =
         business_code::UNKNOWN.iter().map(|(name, code)| block(name, &unknown_facts(*code))).collect();

@@ -13,9 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, ConfigError, Effective, Overrides};
 
+pub mod catalogue;
 pub mod check;
 pub mod codes;
+pub mod completions;
 pub mod demo;
+pub mod man;
 pub mod progress;
 pub mod reload;
 pub mod run;
@@ -56,6 +59,12 @@ pub enum Command {
     /// Tell what a business code or the reason in a report means, and what is done about it
     #[command(long_about = codes::LONG_ABOUT)]
     Codes(codes::Codes),
+    /// Print what completes commands in a shell
+    #[command(long_about = completions::LONG_ABOUT)]
+    Completions(completions::Completions),
+    /// Write the manual pages into a folder
+    #[command(long_about = man::LONG_ABOUT)]
+    Man(man::Man),
     /// Have a running daemon read its configuration again, and wait for its word
     #[command(long_about = reload::LONG_ABOUT)]
     Reload(reload::Reload),
@@ -129,12 +138,14 @@ pub struct Failure {
     pub code: ExitCode,
     /// What to say, with its causes.
     pub error: anyhow::Error,
+    /// Whether the log, which standard error leads to as well, has said it already.
+    pub logged: bool,
 }
 
 impl Failure {
     /// Says `error` and ends with `code`.
     pub fn new(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
-        Self { code, error: error.into() }
+        Self { code, error: error.into(), logged: false }
     }
 }
 
@@ -154,6 +165,8 @@ pub async fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(args).await,
         Command::Status(args) => status::run(&args),
         Command::Codes(args) => codes::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Reload(args) => reload::run(&args).await,
     }
 }

@@ -52,8 +52,7 @@ pub struct Reload {
 /// # Errors
 /// The word is a refusal, there is none, or there is no such daemon.
 pub async fn run(args: &Reload) -> Result<ExitCode, Failure> {
-    let pid =
-        Pid::from_raw(args.pid).ok_or_else(|| Failure { code: ExitCode::Usage, error: anyhow!("0 is no process") })?;
+    let pid = Pid::from_raw(args.pid).ok_or_else(|| Failure::new(ExitCode::Usage, anyhow!("0 is no process")))?;
     reachable(pid)?;
     let path = match open_ledger(pid).or_else(|| named_ledger(pid, &args.config)) {
         Some(path) => path,
@@ -61,10 +60,10 @@ pub async fn run(args: &Reload) -> Result<ExitCode, Failure> {
             let error = anyhow!(
                 "process {pid} is not known as a running jimengd, so it is sent nothing; check the pid, and name the daemon's --config or --root"
             );
-            return Err(Failure { code: ExitCode::Usage, error });
+            return Err(Failure::new(ExitCode::Usage, error));
         }
     };
-    let unreadable = |error: anyhow::Error| Failure { code: ExitCode::Io, error };
+    let unreadable = |error: anyhow::Error| Failure::new(ExitCode::Io, error);
     let reader = Reader::open(&path)
         .map_err(|error| unreadable(error.into()))?
         .ok_or_else(|| unreadable(anyhow!("there is no ledger {}", path.display())))?;
@@ -83,18 +82,18 @@ pub async fn run(args: &Reload) -> Result<ExitCode, Failure> {
             }
             Some(ReloadWord { refused: Some(why), .. }) => {
                 let error = anyhow!("process {pid} refuses the new settings, the old ones stay: {why}");
-                return Err(Failure { code: ExitCode::Config, error });
+                return Err(Failure::new(ExitCode::Config, error));
             }
             None if is_gone => {
                 let error = anyhow!("process {pid} ended before it gave its word; its log says why");
-                return Err(Failure { code: ExitCode::Software, error });
+                return Err(Failure::new(ExitCode::Software, error));
             }
             None if Instant::now() >= deadline => {
                 let error = anyhow!(
                     "process {pid} was told to reload and gave no word within {} s; its log says more",
                     PATIENCE.as_secs()
                 );
-                return Err(Failure { code: ExitCode::Io, error });
+                return Err(Failure::new(ExitCode::Io, error));
             }
             None => {}
         }
@@ -117,12 +116,12 @@ fn reachable(pid: Pid) -> Result<(), Failure> {
 fn refused_signal(pid: Pid, errno: Errno) -> Failure {
     let error = anyhow::Error::from(std::io::Error::from(errno));
     match errno {
-        Errno::SRCH => Failure { code: ExitCode::Usage, error: anyhow!("there is no process {pid}") },
-        Errno::PERM => Failure {
-            code: ExitCode::Io,
-            error: anyhow!("process {pid} belongs to another user; run this as the daemon's user or as root"),
-        },
-        _ => Failure { code: ExitCode::Io, error: error.context(format!("cannot send a signal to process {pid}")) },
+        Errno::SRCH => Failure::new(ExitCode::Usage, anyhow!("there is no process {pid}")),
+        Errno::PERM => Failure::new(
+            ExitCode::Io,
+            anyhow!("process {pid} belongs to another user; run this as the daemon's user or as root"),
+        ),
+        _ => Failure::new(ExitCode::Io, error.context(format!("cannot send a signal to process {pid}"))),
     }
 }
 
@@ -194,6 +193,8 @@ fn command_line(pid: Pid) -> Option<ConfigArgs> {
         | Command::Check(_)
         | Command::Status(_)
         | Command::Codes(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Reload(_) => None,
     }
 }

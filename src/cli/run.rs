@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use super::{ConfigArgs, ExitCode, Failure, environment, progress, stop_on_signals};
 use crate::api::{self, Client};
 use crate::config::{self, Config, Effective, LogFormat};
+use crate::daemon::message::Message;
 use crate::daemon::{self, Controls, DaemonError, Options, Outcome, Reload};
 use crate::logging::{self, Format};
 use crate::spool;
+use crate::systemd;
 
 /// Lines of the display that may wait to be shown.
 const PROGRESS_WAITING: usize = 4096;
@@ -44,20 +46,40 @@ pub struct Run {
 /// # Errors
 /// It cannot start.
 pub async fn run(args: Run) -> Result<ExitCode, Failure> {
+    let ended = run_logged(args).await;
+    if let Err(failure) = &ended {
+        // The last status line stays, so `systemctl status` tells it whoever may read the journal.
+        systemd::status(&format!("{:#}", failure.error));
+    }
+    ended
+}
+
+async fn run_logged(args: Run) -> Result<ExitCode, Failure> {
     let effective = args.config.load().map_err(|error| Failure::new(ExitCode::Config, error))?;
     let config = effective.config.clone();
     let log =
         logging::init(format(&config), &config.log.level).map_err(|error| Failure::new(ExitCode::Config, error))?;
     let log = Arc::new(log);
     tell_start(&effective);
+    let mut ended = run_daemon(args, config, &log).await;
+    if let Err(failure) = &mut ended
+        && log.format() == Format::Journal
+    {
+        tracing::error!(message_id = Message::CannotRun.id(), "{:#}", failure.error);
+        failure.logged = true;
+    }
+    ended
+}
+
+async fn run_daemon(args: Run, config: Config, log: &Arc<logging::Guard>) -> Result<ExitCode, Failure> {
     let client = client(&config)?;
     let stop = stop_on_signals().map_err(|error| Failure::new(ExitCode::Software, error))?;
     let (reloads, waiting) = mpsc::channel(RELOADS_WAITING);
-    forward_reloads(args.config.clone(), reloads, Arc::clone(&log))
+    forward_reloads(args.config.clone(), reloads, Arc::clone(log))
         .map_err(|error| Failure::new(ExitCode::Software, error))?;
     let (observer, display) = if args.once {
         let (sender, receiver) = mpsc::channel(PROGRESS_WAITING);
-        (Some(sender), Some(progress::show(receiver, Arc::clone(&log))))
+        (Some(sender), Some(progress::show(receiver, Arc::clone(log))))
     } else {
         (None, None)
     };
@@ -68,7 +90,7 @@ pub async fn run(args: Run) -> Result<ExitCode, Failure> {
         Some(display) => display.await.unwrap_or_else(|error| Err(Failure::new(ExitCode::Software, error))),
         None => Ok(()),
     };
-    let outcome = ended.map_err(|error| Failure { code: code_of(&error), error: error.into() })?;
+    let outcome = ended.map_err(|error| Failure::new(code_of(&error), error))?;
     shown?;
     Ok(if args.once { once_code(outcome) } else { ExitCode::Ok })
 }
@@ -133,6 +155,7 @@ fn once_code(outcome: Outcome) -> ExitCode {
 fn tell_start(effective: &Effective) {
     let sources: Vec<String> = effective.sources.iter().map(ToString::to_string).collect();
     tracing::info!(
+        message_id = Message::Starting.id(),
         "jimengd {} starts; configuration from {}: {}",
         env!("CARGO_PKG_VERSION"),
         sources.join(", "),

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::clock::Moment;
 use super::intake::{Bad, BadReason, PairVerdict, ReadyPair};
+use super::message::Message;
 use super::shells::{Shells, StepError, blocking};
 use super::step::{condemned, draw_seed, recorded};
 use crate::job::backoff::DISK;
@@ -136,7 +137,7 @@ async fn take_in(
     let job = match (resumable(shells, &job, earlier).await?, failure) {
         (Some(Resumed { task, finish, request, attempts, charges }), _) => {
             tracing::info!(
-                job_id = %id, pair = %job.pair, task_id = %task.task_id,
+                message_id = Message::Accepted.id(), job_id = %id, pair = %job.pair, task_id = %task.task_id,
                 "{}: tried again unedited, going on with its task, which is not paid again", job.pair
             );
             let state = State::Submitted { task, finish, ask_at: None };
@@ -191,7 +192,7 @@ fn look(
     let Some(judged) = judge_in_work(spool, suspects, limits, id, claim)? else { return Ok((None, None)) };
     // Reports are in everybody's reach. One that is the end of its reader is as good as none.
     let earlier = catch_unwind(AssertUnwindSafe(|| spool.earlier(&claim.pair))).unwrap_or_else(|_| {
-        tracing::error!(job_id = %id, pair = %claim.pair, "a bug: reading the reports of {} panicked", claim.pair);
+        tracing::error!(message_id = Message::Bug.id(), job_id = %id, pair = %claim.pair, "a bug: reading the reports of {} panicked", claim.pair);
         Ok(None)
     });
     Ok((Some(judged), earlier?))
@@ -217,7 +218,7 @@ fn judge_in_work(
         Reading::Ended(Err(JudgeError::Changed { .. })) => Ok(None),
         Reading::Ended(Err(JudgeError::Io { source, .. })) => Err(broken(source)),
         Reading::Panicked { times } => {
-            tracing::error!(job_id = %id, pair = %claim.pair, "a bug: reading {} panicked, {times} times by now", claim.pair);
+            tracing::error!(message_id = Message::Bug.id(), job_id = %id, pair = %claim.pair, "a bug: reading {} panicked, {times} times by now", claim.pair);
             Ok(None)
         }
         Reading::Refused => hash_in_work(spool, id),

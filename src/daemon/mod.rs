@@ -22,12 +22,14 @@ mod claiming;
 mod clock;
 mod driver;
 pub mod intake;
-mod pause;
+pub mod message;
+pub mod pause;
 mod recovery;
 mod shells;
 mod snapshot;
 mod start;
 mod step;
+mod today;
 mod turning;
 
 pub use pause::PauseReason;
@@ -44,8 +46,10 @@ use crate::throttle::window::Learned;
 use claiming::Claiming;
 use driver::Driver;
 use intake::Intake;
+use message::Message;
 use shells::{Shells, StepError};
 use step::Stepped;
+use today::Today;
 
 /// The ledger's name below the root.
 pub const LEDGER: &str = "ledger.db";
@@ -118,7 +122,7 @@ pub enum DaemonError {
 pub async fn run(config: Config, client: Client, options: Options, controls: Controls) -> Result<Outcome, DaemonError> {
     let mut daemon = Daemon::start(config, client, options, controls).await?;
     systemd::ready();
-    tracing::info!("ready");
+    tracing::info!(message_id = Message::Ready.id(), "ready");
     daemon.work().await;
     systemd::stopping();
     daemon.drain().await;
@@ -148,6 +152,7 @@ struct Daemon {
     controls: Controls,
     once: bool,
     outcome: Outcome,
+    today: Today,
     disk_checked_at: Option<Instant>,
     disk_checking: bool,
     snapshot: snapshot::Writer,

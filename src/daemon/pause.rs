@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::message::Message;
 use super::shells::after;
 use super::step::Call;
 use crate::job::backoff::Backoff;
@@ -34,6 +35,18 @@ pub enum PauseReason {
 }
 
 impl PauseReason {
+    /// Every one.
+    pub const ALL: [PauseReason; 8] = [
+        Self::Account,
+        Self::Gateway,
+        Self::InboxUnavailable,
+        Self::DiskFull,
+        Self::ReadOnly,
+        Self::LedgerUnwritable,
+        Self::DownloadsBehind,
+        Self::Budget,
+    ];
+
     /// The word of `status`.
     pub fn label(self) -> &'static str {
         match self {
@@ -141,18 +154,7 @@ impl Pauses {
             pause.until = Some(after(wait));
         }
         if is_new {
-            let message = &pause.message;
-            let advice = reason.advice();
-            match reason {
-                PauseReason::Account => tracing::error!(reason = reason.label(), "paused: {message}; {advice}"),
-                PauseReason::Gateway
-                | PauseReason::InboxUnavailable
-                | PauseReason::DiskFull
-                | PauseReason::ReadOnly
-                | PauseReason::LedgerUnwritable
-                | PauseReason::DownloadsBehind
-                | PauseReason::Budget => tracing::warn!(reason = reason.label(), "paused: {message}; {advice}"),
-            }
+            tell(reason, pause);
         }
     }
 
@@ -164,7 +166,7 @@ impl Pauses {
         // Its cause is looked at, not tried out.
         pause.probe_at = None;
         if is_new {
-            tracing::warn!(reason = reason.label(), "paused: {}; {}", pause.message, reason.advice());
+            tell(reason, pause);
         }
     }
 
@@ -172,7 +174,8 @@ impl Pauses {
     pub fn lift(&mut self, reason: PauseReason) {
         if let Some(pause) = self.pauses.remove(&reason) {
             let seconds = Timestamp::now().duration_since(pause.since).as_secs();
-            tracing::info!(reason = reason.label(), "goes on after {seconds} s ({})", reason.label());
+            let message_id = Message::GoesOn.id();
+            tracing::info!(message_id, reason = reason.label(), "goes on after {seconds} s ({})", reason.label());
         }
     }
 
@@ -211,5 +214,20 @@ impl Pauses {
         });
         pause.message = message;
         pause
+    }
+}
+
+/// One loud line: an account is a person's to mend, everything else may mend itself.
+fn tell(reason: PauseReason, pause: &Pause) {
+    let (message_id, word, advice) = (Message::Paused(reason).id(), reason.label(), reason.advice());
+    match reason {
+        PauseReason::Account => tracing::error!(message_id, reason = word, "paused: {}; {advice}", pause.message),
+        PauseReason::Gateway
+        | PauseReason::InboxUnavailable
+        | PauseReason::DiskFull
+        | PauseReason::ReadOnly
+        | PauseReason::LedgerUnwritable
+        | PauseReason::DownloadsBehind
+        | PauseReason::Budget => tracing::warn!(message_id, reason = word, "paused: {}; {advice}", pause.message),
     }
 }

@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::claiming::{self, Judged, judge_claimed, new_job};
+use super::message::Message;
 use super::shells::{Shells, StepError, blocking};
 use super::step::recorded;
 use crate::job::state::State;
@@ -112,7 +113,8 @@ async fn reconcile(shells: &Shells, job: Job, witnessed: &impl Fn(JobId) -> u32)
                 return Ok(Some(job));
             }
             shells.ledger.write(vec![Change::Delete(job.id)]).await?;
-            tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
+            let message_id = Message::Released.id();
+            tracing::info!(message_id, job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
             Ok(None)
         }
         State::Queued { .. }

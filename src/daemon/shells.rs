@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Moment;
+use super::message::Message;
 use crate::api::Client;
 use crate::job::backoff::DISK;
 use crate::job::plan::Policy;
 use crate::job::state::{Event, State};
-use crate::job::{Failure, Job, JobId, picture};
+use crate::job::{Job, JobId, picture};
 use crate::ledger::{Change, Ledger, WriteError};
 use crate::spool::Spool;
 use crate::spool::durable::FileError;
@@ -105,7 +106,8 @@ impl Shells {
         if known_again {
             // By its state alone it looks as if it had just been accepted.
             let task_id = next.state.task().map(|task| task.task_id.as_str());
-            tracing::info!(job_id = %next.id, pair = %next.pair, state = next.state.label(), task_id, "{}: its task is known again", next.pair);
+            let message_id = Message::AskedAgain.id();
+            tracing::info!(message_id, job_id = %next.id, pair = %next.pair, state = next.state.label(), task_id, "{}: its task is known again", next.pair);
             self.observe(&next);
         } else {
             self.tell(&next);
@@ -134,6 +136,7 @@ impl Shells {
                         self.unwritten.fetch_add(1, Ordering::SeqCst);
                         // The task is named here so that it is not lost even if the ledger never gets it.
                         tracing::error!(
+                            message_id = Message::LedgerUnwritable.id(),
                             job_id = %job.id, pair = %job.pair, state = job.state.label(),
                             task_id = job.state.task().map(|task| task.task_id.as_str()),
                             "cannot write the ledger ({what}); nothing more is sent until it can be written: free some space"
@@ -169,7 +172,7 @@ impl Shells {
         if failures > 0 {
             self.unwritten.fetch_sub(1, Ordering::SeqCst);
             if result.is_ok() {
-                tracing::info!(job_id = %job.id, "the ledger can be written again");
+                tracing::info!(message_id = Message::GoesOn.id(), job_id = %job.id, "the ledger can be written again");
             }
         }
         result
@@ -179,41 +182,61 @@ impl Shells {
     fn tell(&self, job: &Job) {
         let task_id = job.state.task().map(|task| task.task_id.as_str());
         let (id, pair, state) = (job.id, &job.pair, job.state.label());
+        let message_id = kind(job).id();
         match &job.state {
             State::Queued { not_before: None } if job.sends == 0 => {
-                tracing::info!(job_id = %id, %pair, state, "{pair}: claimed");
+                tracing::info!(message_id, job_id = %id, %pair, state, "{pair}: claimed");
             }
             State::Queued { not_before: None } => {
-                tracing::info!(job_id = %id, %pair, state, attempt = job.attempts, "{pair}: waits to be submitted again");
+                tracing::info!(message_id, job_id = %id, %pair, state, attempt = job.attempts, "{pair}: waits to be submitted again");
             }
             State::Queued { not_before: Some(at) } => {
-                tracing::info!(job_id = %id, %pair, state, attempt = job.attempts, "{pair}: waits until {at:.0} to be submitted");
+                tracing::info!(message_id, job_id = %id, %pair, state, attempt = job.attempts, "{pair}: waits until {at:.0} to be submitted");
             }
             State::Submitting => {
-                tracing::info!(job_id = %id, %pair, state, attempt = job.attempts + 1, "{pair}: submitting");
+                tracing::info!(message_id, job_id = %id, %pair, state, attempt = job.attempts + 1, "{pair}: submitting");
             }
             State::Submitted { task, finish: None, ask_at: None } => tracing::info!(
-                job_id = %id, %pair, state, task_id, request_id = task.request_id, attempt = job.attempts,
+                message_id, job_id = %id, %pair, state, task_id, request_id = task.request_id, attempt = job.attempts,
                 "{pair}: accepted as task {}", task.task_id
             ),
             State::Submitted { ask_at: Some(at), .. } => {
-                tracing::info!(job_id = %id, %pair, state, task_id, "{pair}: asked about again at {at:.0}");
+                tracing::info!(message_id, job_id = %id, %pair, state, task_id, "{pair}: asked about again at {at:.0}");
             }
             State::Submitted { .. } => {
-                tracing::info!(job_id = %id, %pair, state, task_id, "{pair}: the link is stale, asking for a fresh one");
+                tracing::info!(message_id, job_id = %id, %pair, state, task_id, "{pair}: the link is stale, asking for a fresh one");
             }
             State::Ready { .. } => {
-                tracing::info!(job_id = %id, %pair, state, task_id, "{pair}: done, fetching the video")
+                tracing::info!(message_id, job_id = %id, %pair, state, task_id, "{pair}: done, fetching the video")
             }
             State::Fetched { video, .. } => tracing::info!(
-                job_id = %id, %pair, state, task_id, size_bytes = video.bytes, "{pair}: fetched {} bytes", video.bytes
+                message_id, job_id = %id, %pair, state, task_id, size_bytes = video.bytes, "{pair}: fetched {} bytes", video.bytes
             ),
             State::Delivered { video, number, .. } => tracing::info!(
-                job_id = %id, %pair, state, task_id, size_bytes = video.bytes, "{pair}: delivered as {}", job.names(*number).video
+                message_id, job_id = %id, %pair, state, task_id, size_bytes = video.bytes, "{pair}: delivered as {}", job.names(*number).video
             ),
-            State::InDoubt { doubt } => tracing::warn!(job_id = %id, %pair, state, "{pair}: in doubt: {doubt}"),
-            State::Failing { failure, .. } => tell_failure(job, failure, "fails"),
-            State::Failed { failure } => tell_failure(job, failure, "is in error/"),
+            State::InDoubt { doubt } => {
+                tracing::warn!(message_id, job_id = %id, %pair, state, "{pair}: in doubt: {doubt}")
+            }
+            State::Failing { failure, .. } => {
+                let code = failure.reason.code().map(|code| code.0);
+                let task_id = failure.task.as_ref().map(|task| task.task_id.as_str());
+                let (reason, request_id, attempt) = (failure.reason.label(), &failure.request_id, job.attempts);
+                tracing::info!(
+                    message_id, job_id = %id, %pair, state, %reason, business_code = code, task_id, request_id, attempt,
+                    "{pair}: fails: {reason}: {}", failure.message
+                );
+            }
+            // A person wants to know of it, so it is more than information.
+            State::Failed { failure } => {
+                let code = failure.reason.code().map(|code| code.0);
+                let task_id = failure.task.as_ref().map(|task| task.task_id.as_str());
+                let (reason, request_id, attempt) = (failure.reason.label(), &failure.request_id, job.attempts);
+                tracing::warn!(
+                    message_id, job_id = %id, %pair, state, %reason, business_code = code, task_id, request_id, attempt,
+                    "{pair}: is in error/: {reason}: {}", failure.message
+                );
+            }
         }
         self.observe(job);
     }
@@ -236,14 +259,21 @@ impl Shells {
     }
 }
 
-fn tell_failure(job: &Job, failure: &Failure, verb: &str) {
-    tracing::info!(
-        job_id = %job.id, pair = %job.pair, state = job.state.label(), reason = %failure.reason.label(),
-        business_code = failure.reason.code().map(|code| code.0),
-        task_id = failure.task.as_ref().map(|task| task.task_id.as_str()),
-        request_id = failure.request_id, attempt = job.attempts,
-        "{}: {verb}: {}: {}", job.pair, failure.reason.label(), failure.message
-    );
+/// What kind of entry tells that `job` is in its state now.
+fn kind(job: &Job) -> Message {
+    match &job.state {
+        State::Queued { not_before: None } if job.sends == 0 => Message::Claimed,
+        State::Queued { .. } => Message::WaitsAgain,
+        State::Submitting => Message::Submitting,
+        State::Submitted { finish: None, ask_at: None, .. } => Message::Accepted,
+        State::Submitted { .. } => Message::AskedAgain,
+        State::Ready { .. } => Message::Done,
+        State::Fetched { .. } => Message::Fetched,
+        State::Delivered { .. } => Message::Delivered,
+        State::InDoubt { .. } => Message::InDoubt,
+        State::Failing { .. } => Message::Failing,
+        State::Failed { failure } => Message::Failed(failure.reason),
+    }
 }
 
 /// Runs file work where it may block.

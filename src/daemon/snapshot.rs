@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::SNAPSHOT_EVERY;
 use super::driver::Driver;
 use super::intake::Intake;
-use super::{Outcome, SNAPSHOT_EVERY};
+use super::today::Today;
 use crate::ledger::Change;
 
 /// A change is written no sooner than this after it was seen: what changes it is mostly a pair on its way to its submission,
@@ -39,6 +40,12 @@ pub struct Snapshot {
     pub waiting: usize,
     /// How it hears of changes, if not by events.
     pub polling: Option<String>,
+    /// Jobs that were delivered since midnight, local time.
+    #[serde(default)]
+    pub delivered_today: u64,
+    /// Jobs that failed since then.
+    #[serde(default)]
+    pub failed_today: u64,
 }
 
 /// A pause, as `status --json` tells it.
@@ -83,11 +90,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// The change to write now, if there is one.
-    pub(super) fn due(&mut self, driver: &Driver, intake: &Intake, now: Instant) -> Option<Change> {
+    pub(super) fn due(&mut self, driver: &Driver, intake: &Intake, today: &Today, now: Instant) -> Option<Change> {
         if self.writing || self.written_at.is_some_and(|at| now < at + SNAPSHOT_EVERY) {
             return None;
         }
-        let snapshot = take(driver, intake);
+        let snapshot = take(driver, intake, today);
         if self.said.as_ref() == Some(&snapshot) {
             self.changed_at = None;
             return None;
@@ -104,8 +111,8 @@ impl Writer {
     }
 
     /// When to look again.
-    pub(super) fn next_due(&self, driver: &Driver, intake: &Intake) -> Option<Instant> {
-        let changed = self.said.as_ref() != Some(&take(driver, intake));
+    pub(super) fn next_due(&self, driver: &Driver, intake: &Intake, today: &Today) -> Option<Instant> {
+        let changed = self.said.as_ref() != Some(&take(driver, intake, today));
         let after = self.changed_at.map(|at| at + SNAPSHOT_AFTER);
         (changed && !self.writing).then_some(after.max(Some(self.written_at? + SNAPSHOT_EVERY))).flatten()
     }
@@ -122,8 +129,8 @@ impl Writer {
     }
 
     /// The last word before the end.
-    pub(super) fn last(&mut self, driver: &Driver, intake: &Intake) -> Change {
-        remember(&take(driver, intake))
+    pub(super) fn last(&mut self, driver: &Driver, intake: &Intake, today: &Today) -> Change {
+        remember(&take(driver, intake, today))
     }
 
     /// How a reload went.
@@ -138,21 +145,30 @@ impl Writer {
         Change::Remember { name: RELOAD_FACT, value: json(&word) }
     }
 
-    /// The line for the service manager.
-    pub(super) fn status_line(&self, outcome: &Outcome) -> String {
-        let Some(said) = &self.said else { return String::new() };
-        let mut line = format!(
-            "{} in flight (limit {}), {} waiting; {} delivered, {} failed since the start",
-            said.in_flight, said.limit, said.waiting, outcome.delivered, outcome.failed
-        );
-        for paused in &said.paused {
-            line.push_str(&format!("; paused: {} ({})", paused.reason, paused.message));
-        }
-        line
+    /// The line for the service manager; `spending` is how the budget stands, where there is one.
+    pub(super) fn status_line(&self, spending: Option<&str>) -> String {
+        self.said.as_ref().map(|said| line(said, spending)).unwrap_or_default()
     }
 }
 
-fn take(driver: &Driver, intake: &Intake) -> Snapshot {
+/// What a person wants to know at first sight: why nothing moves comes first, for the line may be cut.
+fn line(said: &Snapshot, spending: Option<&str>) -> String {
+    let mut line = String::new();
+    for Paused { reason, message, until, .. } in &said.paused {
+        let until = until.map(|at| format!(", until {}", at.strftime("%H:%M:%S UTC"))).unwrap_or_default();
+        line.push_str(&format!("Paused: {reason} ({message}{until}). "));
+    }
+    line.push_str(&format!(
+        "{} in flight of {} at once, {} waiting; since midnight {} delivered, {} failed",
+        said.in_flight, said.limit, said.waiting, said.delivered_today, said.failed_today
+    ));
+    if let Some(spending) = spending {
+        line.push_str(&format!("; {spending}"));
+    }
+    line
+}
+
+fn take(driver: &Driver, intake: &Intake, today: &Today) -> Snapshot {
     let counts = intake.waiting();
     let paused = driver.pauses.all().map(|(reason, pause)| Paused {
         reason: reason.label().to_owned(),
@@ -167,6 +183,8 @@ fn take(driver: &Driver, intake: &Intake) -> Snapshot {
         paused: paused.collect(),
         limit: driver.window.size(),
         in_flight: driver.in_flight(),
+        delivered_today: today.delivered,
+        failed_today: today.failed,
         waiting: counts.settling
             + counts.half
             + counts.ambiguous
@@ -187,4 +205,35 @@ fn remember(snapshot: &Snapshot) -> Change {
 
 fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("made of strings and numbers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_why_nothing_moves_before_anything_else() {
+        let paused = Paused {
+            reason: "budget".to_owned(),
+            message: "the budget is spent".to_owned(),
+            since: "2026-11-27T10:00:00Z".parse().unwrap(),
+            until: Some("2026-11-27T11:30:00Z".parse().unwrap()),
+            advice: String::new(),
+        };
+        let mut said = Snapshot {
+            limit: 2,
+            in_flight: 1,
+            waiting: 7,
+            delivered_today: 40,
+            failed_today: 3,
+            ..Snapshot::default()
+        };
+        assert_eq!(line(&said, None), "1 in flight of 2 at once, 7 waiting; since midnight 40 delivered, 3 failed");
+        said.paused.push(paused);
+        assert_eq!(
+            line(&said, Some("spent 10 of 10 an hour")),
+            "Paused: budget (the budget is spent, until 11:30:00 UTC). 1 in flight of 2 at once, 7 waiting; since midnight 40 \
+             delivered, 3 failed; spent 10 of 10 an hour"
+        );
+    }
 }

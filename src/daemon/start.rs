@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 
 use super::clock::Moment;
@@ -13,6 +15,7 @@ use super::driver::Driver;
 use super::intake::{self, Intake};
 use super::recovery::{self, Leftover, Recovered};
 use super::shells::{Shells, blocking};
+use super::today::{self, Today};
 use super::{Controls, Daemon, DaemonError, LEDGER, Options, Outcome, WINDOW_FACT, snapshot};
 use crate::api::Client;
 use crate::config::{self, Config, OnSuccess};
@@ -38,7 +41,7 @@ impl Daemon {
             let (settings, path, root) = (settings, ledger_path.clone(), config.root.clone());
             blocking(move || open(settings, &path, root)).await?
         };
-        let Opened { spool, ledger, memory, intents: witnessed, in_work, learned, suspects } = opened;
+        let Opened { spool, ledger, memory, intents: witnessed, in_work, learned, suspects, today } = opened;
         let mut sends: HashMap<JobId, u32> = memory.live.iter().map(|job| (job.id, job.sends)).collect();
         let witness = witnessed.clone().unwrap_or_default();
         let jobs_in_work = in_work.clone();
@@ -93,6 +96,7 @@ impl Daemon {
             controls,
             once: options.once,
             outcome: Outcome::default(),
+            today,
             disk_checked_at: None,
             disk_checking: false,
             snapshot: snapshot::Writer::default(),
@@ -119,6 +123,7 @@ struct Opened {
     in_work: Vec<JobId>,
     learned: Option<Learned>,
     suspects: Suspects,
+    today: Today,
 }
 
 fn open(settings: spool::Settings, ledger_path: &Path, root: PathBuf) -> Result<Opened, DaemonError> {
@@ -129,9 +134,14 @@ fn open(settings: spool::Settings, ledger_path: &Path, root: PathBuf) -> Result<
     let intents = intents::read(spool.work())?;
     let suspects = Suspects::open(spool.work(), &systemd::boot_id().unwrap_or_default());
     let in_work = spool.jobs_in_work()?;
-    let learned = ledger::Reader::open(ledger_path)?.and_then(|reader| reader.fact(WINDOW_FACT).ok().flatten());
+    let reader = ledger::Reader::open(ledger_path)?;
+    let learned = reader.as_ref().and_then(|reader| reader.fact(WINDOW_FACT).ok().flatten());
     let learned = learned.and_then(|text| learned_back(&text));
-    Ok(Opened { spool, ledger, memory, intents, in_work, learned, suspects })
+    let (zone, now) = (TimeZone::system(), Timestamp::now());
+    // Only told to people: a start does not fail for it.
+    let ended = reader.and_then(|reader| reader.finished_since(today::midnight(&zone, now)).ok()).unwrap_or_default();
+    let today = Today::new(zone, now, ended);
+    Ok(Opened { spool, ledger, memory, intents, in_work, learned, suspects, today })
 }
 
 fn learned_back(text: &str) -> Option<Learned> {

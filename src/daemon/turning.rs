@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::task::Id;
 
 use super::claiming::{self, Claiming};
 use super::driver::Start;
 use super::intake::{self, Notice};
+use super::message::Message;
 use super::pause::PauseReason;
 use super::shells::{Shells, StepError, blocking};
 use super::start::{policy, spool_settings};
 use super::step::{self, Stepped};
-use super::{Daemon, Ended, Reload, WINDOW_FACT};
+use super::{Daemon, Ended, Outcome, Reload, WINDOW_FACT};
 use crate::api::Client;
 use crate::config::{self, Config};
 use crate::job::plan::Step;
@@ -23,12 +25,17 @@ use crate::job::{Job, JobId};
 use crate::ledger::{self, Change};
 use crate::spool::durable;
 use crate::systemd;
+use crate::world;
 
 /// Bytes that are free are asked for at most this often.
 const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Old jobs, reservations and archived pairs are looked for this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// So many turns of the watchdog the file system may keep silent before that counts as standing still: as long as the service manager
+/// waits for the loop itself. A slow disk is none.
+const SCAN_PATIENCE_TURNS: u32 = 3;
 
 /// Everything but a submission ends within this time after the signal.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -44,6 +51,7 @@ impl Daemon {
     pub(super) async fn work(&mut self) {
         let ledger = self.shells.ledger.clone();
         loop {
+            world::about_to_turn();
             let now = Instant::now();
             self.housekeep(now);
             self.start_what_can_start(now);
@@ -68,7 +76,7 @@ impl Daemon {
 
     /// Ends what runs. Submissions are awaited for as long as their timeout lasts, everything else for a few seconds.
     pub(super) async fn drain(&mut self) {
-        tracing::info!("stopping");
+        tracing::info!(message_id = Message::Stopping.id(), "stopping");
         // Also when nobody cancelled it: transfers and uploads look at it.
         self.shells.stop.cancel();
         let patience = self.config.api.submit_timeout + Duration::from_secs(10);
@@ -98,12 +106,13 @@ impl Daemon {
     }
 
     async fn say_goodbye(&mut self) {
-        let mut changes = vec![self.snapshot.last(&self.driver, &self.intake)];
+        let mut changes = vec![self.snapshot.last(&self.driver, &self.intake, &self.today)];
         changes.extend(self.learned_change());
         if let Err(error) = self.shells.ledger.write(changes).await {
             tracing::warn!("cannot write the last word to the ledger: {error}");
         }
-        tracing::info!("stopped: {} delivered, {} failed", self.outcome.delivered, self.outcome.failed);
+        let Outcome { delivered, failed, .. } = self.outcome;
+        tracing::info!(message_id = Message::Stopped.id(), "stopped: {delivered} delivered, {failed} failed");
     }
 
     fn start_what_can_start(&mut self, now: Instant) {
@@ -200,7 +209,8 @@ impl Daemon {
                     // Not the pair's doing as far as anybody knows: foreign bytes are read under guard, and a panic there is
                     // counted by itself. Nor may it be set aside for that, for it may be paid. The next start finds out from
                     // ledger and witness where it stands; a step that would panic again takes out this job alone again.
-                    tracing::error!(job_id = %id, "a bug: a step panicked; its job goes on at the next start");
+                    let message_id = Message::Bug.id();
+                    tracing::error!(message_id, job_id = %id, "a bug: a step panicked; its job goes on at the next start");
                     self.driver.lost(id, now);
                     if let Some(pair) = self.claiming.remove(&id) {
                         self.intake.claim_ended(&pair, false);
@@ -343,9 +353,16 @@ impl Daemon {
     }
 
     fn count_outcome(&mut self, job: Option<&Job>) {
+        self.today.look_at_the_clock(Timestamp::now());
         match job.map(|job| &job.state) {
-            Some(State::Delivered { .. }) => self.outcome.delivered += 1,
-            Some(State::Failed { .. }) => self.outcome.failed += 1,
+            Some(State::Delivered { .. }) => {
+                self.outcome.delivered += 1;
+                self.today.delivered += 1;
+            }
+            Some(State::Failed { .. }) => {
+                self.outcome.failed += 1;
+                self.today.failed += 1;
+            }
             Some(
                 State::Queued { .. }
                 | State::Submitting
@@ -385,8 +402,11 @@ impl Daemon {
             Err(message) => Err(message),
         };
         match &word {
-            Ok(()) => tracing::info!("reloaded the configuration"),
-            Err(message) => tracing::error!("the new configuration is refused, the old one stays: {message}"),
+            Ok(()) => tracing::info!(message_id = Message::Reloaded.id(), "reloaded the configuration"),
+            Err(message) => {
+                let message_id = Message::ReloadRefused.id();
+                tracing::error!(message_id, "the new configuration is refused, the old one stays: {message}");
+            }
         }
         let change = self.snapshot.reload_word(word);
         if let Err(error) = self.shells.ledger.write(vec![change]).await {
@@ -437,12 +457,13 @@ impl Daemon {
         {
             self.check_disk();
         }
-        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, now) {
+        self.today.look_at_the_clock(Timestamp::now());
+        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
             let mut changes = vec![change];
             changes.extend(self.learned_change());
             let ledger = self.shells.ledger.clone();
             self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
-            systemd::status(&self.snapshot.status_line(&self.outcome));
+            systemd::status(&self.snapshot.status_line(self.driver.spending().as_deref()));
         }
         if self.prune_at <= now {
             self.prune_at = now + PRUNE_EVERY;
@@ -452,7 +473,13 @@ impl Daemon {
             && let Some(interval) = systemd::watchdog_interval()
         {
             self.pulse_at = Some(now + interval);
-            if !self.pulsing {
+            let patience = interval * SCAN_PATIENCE_TURNS;
+            if let Some(since) = self.intake.unheard_since().filter(|since| now.duration_since(*since) > patience) {
+                let seconds = now.duration_since(since).as_secs();
+                tracing::warn!(
+                    "reading the inbox has stood still for {seconds} s; the watchdog is told nothing until it goes on"
+                );
+            } else if !self.pulsing {
                 self.pulsing = true;
                 let ledger = self.shells.ledger.clone();
                 self.moving.spawn(async move { Ended::Pulse(ledger.write(Vec::new()).await.is_ok()) });
@@ -514,7 +541,7 @@ impl Daemon {
             || self.driver.pauses.has(PauseReason::LedgerUnwritable);
         [
             self.driver.next_due(pairs, now),
-            self.snapshot.next_due(&self.driver, &self.intake),
+            self.snapshot.next_due(&self.driver, &self.intake, &self.today),
             self.pulse_at,
             held.then(|| now + DISK_CHECK_EVERY),
             Some(self.prune_at),

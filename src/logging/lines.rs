@@ -74,7 +74,8 @@ fn text(entry: &Entry, colour: bool) -> String {
         (true, Level::DEBUG | Level::TRACE) => ("\x1b[2m", "\x1b[0m"),
     };
     let mut line = format!("{:.3} {start}{:>5}{end} {}", entry.time, entry.level, escaped(&entry.message));
-    for (name, value) in &entry.fields.0 {
+    // A number that only the journal's catalogue knows is no use to a reader.
+    for (name, value) in entry.fields.0.iter().filter(|(name, _)| name != "message_id") {
         // Writing into a `String` cannot fail, here and below.
         let _ = match value {
             Value::Text(text) => write!(line, " {name}={}", quoted(text)),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 
 use super::entry::{Entry, Fields, Sink, Value};
+use super::{ENTRIES_LOST, message_id};
 
 /// Entries on their way: a burst of a busy second, some megabytes at most.
 const QUEUE_MAX: usize = 4096;
@@ -104,7 +105,10 @@ fn lost_entries(count: u64) -> Entry {
         time: jiff::Timestamp::now(),
         level: Level::WARN,
         message: format!("{count} log entries were lost because nobody took them in time"),
-        fields: Fields(vec![("lost".to_owned(), Value::Unsigned(count))]),
+        fields: Fields(vec![
+            ("message_id".to_owned(), Value::Text(message_id(ENTRIES_LOST))),
+            ("lost".to_owned(), Value::Unsigned(count)),
+        ]),
         span: String::new(),
         target: module_path!().to_owned(),
         module: None,

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use crate::job::{FileName, Folder, JobId};
 use crate::world;
 
+mod access;
 pub mod claim;
 pub mod durable;
 pub mod finish;
@@ -117,11 +118,12 @@ impl Spool {
     /// [`OpenError`]; nothing but folders was made.
     pub fn open(settings: Settings, first_time: bool) -> Result<Self, OpenError> {
         if first_time {
-            make_folder(&settings.inbox)?;
+            make_shared(&settings.inbox)?;
         }
-        for folder in [&settings.work, &settings.outbox, &settings.error, &settings.archive] {
+        for folder in [&settings.work, &settings.outbox, &settings.archive] {
             make_folder(folder)?;
         }
+        make_shared(&settings.error)?;
         refuse_nested(&settings)?;
         let work = Dir::open(&settings.work)?;
         let lock = lock(&work)?;
@@ -256,6 +258,23 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
     };
     let start = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
     Dir::open(start)?.make(&folder).map(drop)
+}
+
+/// Makes a folder into which people put files: what they put there must be ours to move. One that is there has its rights from
+/// whoever made it.
+fn make_shared(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    make_folder(path)?;
+    if let Err(error) = access::share(path) {
+        // People then need the right umask, and what is not ours to move waits and says so.
+        tracing::warn!(
+            "people of the daemon's group may put files there that it cannot move: {error}: {}",
+            error.source
+        );
+    }
+    Ok(())
 }
 
 /// Locks `work/`, which is given up when the file is closed. A `status` that looks at the same instant holds the lock for a

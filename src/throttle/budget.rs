@@ -34,6 +34,11 @@ impl<K: Ord + Copy> Budget<K> {
         Self { limits, reserved: remembered.into_iter().map(|(intent, at)| (at, intent)).collect() }
     }
 
+    /// The operator's limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// The operator has set other limits.
     pub fn set(&mut self, limits: Limits) {
         self.limits = limits;

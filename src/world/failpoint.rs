@@ -6,10 +6,10 @@
 //! | key | says |
 //! | --- | --- |
 //! | `log` | file to which each numbered point is appended as a line `<number> <effect> <path>` (of a rename or link: `<new path> < <old path>`) before it is passed; then `<number>! …` if the plan refused it, `<number>- …` if the system did |
-//! | `looks` | `1`: what only looks (`open`, `judge`, `jot`) is numbered, too |
+//! | `looks` | `1`: what only looks (`open`, `judge`, `jot`, `turn`) is numbered, too |
 //! | `syncs` | `0`: syncs are not numbered. To the next process it is all the same whether the last one was killed before a sync or after it |
 //! | `at` | the number of the point where something happens |
-//! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on`; one that begins with `judge` or `jot` needs no `looks` |
+//! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on`; one that begins with `judge`, `jot` or `turn` needs no `looks` |
 //! | `after` | points count for `on` only once one has been passed whose `<effect> <path>` contains this text |
 //! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; `panic`, or `wait` until the file of `until` is there: at this one and at all that match after it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed (not so commits, requests and answers: they have no such end) |
 //! | `until` | the error is for good, for this effect at this place, until this file is there |
@@ -41,6 +41,8 @@ pub enum Effect {
     Judge,
     /// It is noted what is being judged. Nothing that was promised stands on it.
     Jot,
+    /// The daemon's loop takes a turn. Changes nothing.
+    Turn,
     /// A file is made.
     Make,
     /// A folder is made.
@@ -51,6 +53,8 @@ pub enum Effect {
     Cut,
     /// A file's times are set.
     Times,
+    /// A folder gets an access list.
+    Rights,
     /// A file or folder is synced.
     Sync,
     /// A file gets another name.
@@ -73,7 +77,7 @@ impl Effect {
     /// Whether it only looks, or tells of looks: the world is the same after it as before.
     #[cfg(feature = "failpoints")]
     fn is_look(self) -> bool {
-        matches!(self, Self::Open | Self::Judge | Self::Jot)
+        matches!(self, Self::Open | Self::Judge | Self::Jot | Self::Turn)
     }
 
     /// The word for logs and plans.
@@ -82,11 +86,13 @@ impl Effect {
             Self::Open => "open",
             Self::Judge => "judge",
             Self::Jot => "jot",
+            Self::Turn => "turn",
             Self::Make => "make",
             Self::MakeFolder => "make-folder",
             Self::Write => "write",
             Self::Cut => "cut",
             Self::Times => "times",
+            Self::Rights => "rights",
             Self::Sync => "sync",
             Self::Rename => "rename",
             Self::Link => "link",

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timestamps, XattrFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 pub mod failpoint;
@@ -112,6 +112,14 @@ pub fn about_to_judge(path: impl FnOnce() -> PathBuf) {
     }
 }
 
+/// Tells that the daemon's loop takes a turn.
+pub fn about_to_turn() {
+    match failpoint::before(Effect::Turn, PathBuf::new) {
+        // Nor has a plan anybody to give an error to here.
+        Ok(()) | Err(_) => {}
+    }
+}
+
 /// Cuts the file, or lengthens it by zeros.
 ///
 /// # Errors
@@ -126,6 +134,14 @@ pub fn set_length(file: &File, bytes: u64) -> io::Result<()> {
 /// What the kernel says.
 pub fn set_times(file: &File, times: &Timestamps) -> Result<(), Errno> {
     pass(Effect::Times, || failpoint::path_of(file), || rustix::fs::futimens(file, times))
+}
+
+/// Gives a file or folder a list that the kernel calls `name`, such as an access list, whatever it had.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_list(file: &impl AsFd, name: &str, list: &[u8]) -> Result<(), Errno> {
+    pass(Effect::Rights, || failpoint::path_of(file), || rustix::fs::fsetxattr(file, name, list, XattrFlags::empty()))
 }
 
 /// Makes a file's content, or the names in a folder, durable.

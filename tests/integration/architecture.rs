@@ -16,7 +16,7 @@ const ASIDE: [(&str, &[&str]); 4] = [
     ("logging", &["main", "cli", "daemon"]),
     ("systemd", &["main", "cli", "daemon"]),
     ("simulator", &["main", "cli"]),
-    ("world", &["spool", "api", "ledger"]),
+    ("world", &["daemon", "spool", "api", "ledger"]),
 ];
 
 /// The rooms without I/O, async, clock and chance.

@@ -189,7 +189,7 @@ fn snapshots(folder: &str) -> insta::Settings {
 #[test]
 fn the_help_is_as_before() {
     let settings = snapshots("help");
-    for command in ["jimengd", "run", "demo", "simulate", "check", "status", "codes", "reload"] {
+    for command in ["jimengd", "run", "demo", "simulate", "check", "status", "codes", "reload", "completions", "man"] {
         let mut program = program();
         if command != "jimengd" {
             program.arg(command);
@@ -207,6 +207,44 @@ fn wrong_usage_is_64_and_the_version_is_told() {
     for args in wrong {
         assert_eq!(ended(program().args(args)).0, 64, "{args:?}");
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(ended(program().arg("man").arg(dir.path())), (0, String::new()));
+    let mut pages: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    pages.sort();
+    let of_commands = ["check", "codes", "completions", "demo", "man", "reload", "run", "simulate", "status"];
+    let mut wanted: Vec<_> = of_commands.iter().map(|name| format!("jimengd-{name}.1")).collect();
+    wanted.extend(["jimengd-codes.7", "jimengd.1", "jimengd.yaml.5"].map(str::to_owned));
+    wanted.sort();
+    assert_eq!(pages, wanted.iter().map(std::ffi::OsString::from).collect::<Vec<_>>());
+    let page = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    assert!(page("jimengd.yaml.5").contains("requests_per_second: 1"));
+    assert!(page("jimengd\u{2d}codes.7").contains("50412  text_risk_not_pass"));
+    assert!(page("jimengd.1").contains(".SH \"EXIT STATUS\""));
+    assert_eq!(ended(program().args(["man", "/nonexistent"])).0, 74);
+}
+
+#[test]
+fn shells_complete_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script) = ended(program().args(["completions", shell]));
+        assert_eq!(code, 0);
+        // A fish script names long options without their dashes.
+        for word in ["check", "unit", "simulate", "task-seconds"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+}
+
+#[test]
+fn the_catalogue_explains_every_code() {
+    let (code, text) = ended(program().args(["codes", "--catalog"]));
+    assert_eq!(code, 0);
+    assert!(text.contains("Subject: A pair failed: business code 50412, text_risk_not_pass\nDefined-By: jimengd\n"));
+    assert!(text.contains("\nWhat to do: Reword the prompt in the sidecar, then move the files back to\nthe inbox.\n"));
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jimengd::daemon::LEDGER;
+use jimengd::daemon::message::Message;
+use jimengd::job::Reason;
+use jimengd::job::business_code::BusinessCode;
 use serde_json::Value;
 
 use crate::rig::{Binary, Rig, TOKEN, faulty_vendor, patient_vendor, vendor};
@@ -43,7 +46,18 @@ async fn one_jobs_lines_tell_its_whole_story() {
     }
     assert!(story.iter().filter(|line| line["state"] == "submitted").all(|line| line["request_id"].is_string()));
 
+    let said = |story: &[Value], state: &str, message: Message| {
+        let line = story.iter().find(|line| line["state"] == state).expect(state);
+        assert_eq!(line["message_id"], message.id(), "{line}");
+    };
+    said(&story, "delivered", Message::Delivered);
+
     let story = of_job(&lines, rig.report("bad")["job"].as_str().unwrap());
+    said(&story, "queued", Message::Claimed);
+    said(&story, "failed", Message::Failed(Reason::Business(BusinessCode(50412))));
+    // What a person wants to know of is more than information.
+    let levels: Vec<_> = story.iter().map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, ["info", "info", "info", "warn"], "{story:#?}");
     assert_eq!(states(&story), ["queued", "submitting", "failing", "failed"], "{story:#?}");
     for line in &story[2..] {
         assert_eq!((&line["business_code"], &line["reason"]), (&50412.into(), &"text_risk_not_pass".into()));

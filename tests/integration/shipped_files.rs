@@ -20,10 +20,15 @@ fn configuration() -> Config {
     config::load(Some(&file), std::iter::empty(), &Overrides::default()).unwrap().config
 }
 
-/// Every value of a unit's key, in order.
+/// Every value of the system unit's keys, in order.
 fn unit() -> BTreeMap<String, Vec<String>> {
+    keys("systemd/jimengd.service")
+}
+
+/// Every value of a unit's keys, in order.
+fn keys(file: &str) -> BTreeMap<String, Vec<String>> {
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in text("systemd/jimengd.service").lines().filter(|line| !line.starts_with('#')) {
+    for line in text(file).lines().filter(|line| !line.starts_with('#')) {
         if let Some((key, value)) = line.split_once('=') {
             keys.entry(key.to_owned()).or_default().push(value.to_owned());
         }
@@ -74,6 +79,43 @@ fn the_unit_gives_the_program_what_it_counts_on() {
     assert!(!unit.contains_key("ReadWritePaths"), "each would be a mount of its own");
     // With ProcSubset=pid nothing else tells a power cut from a crash.
     assert_eq!(one("Environment"), "BOOT_ID=%b");
+}
+
+#[test]
+fn an_instance_is_the_same_service_elsewhere() {
+    let (unit, mut instance) = (unit(), keys("systemd/jimengd@.service"));
+    let expected = [
+        ("Description", "Turns pictures and YAML files in a folder into videos through the Jimeng API (%i)"),
+        ("ExecStart", "/usr/bin/jimengd run --config /etc/jimengd/%i.yaml"),
+        ("LoadCredential", "api-token:/etc/jimengd/%i.api-token"),
+        ("StateDirectory", "jimengd-%i"),
+    ];
+    for (key, value) in expected {
+        assert_eq!(instance[key], [value]);
+        instance.insert(key.to_owned(), unit[key].clone());
+    }
+    assert_eq!(instance["Environment"], ["JIMENGD_ROOT=/var/lib/jimengd-%i", "BOOT_ID=%b"]);
+    instance.insert("Environment".to_owned(), unit["Environment"].clone());
+    assert_eq!(instance, unit);
+}
+
+#[test]
+fn a_service_for_oneself_ends_and_reloads_like_that_of_the_system() {
+    let (unit, own) = (unit(), keys("systemd/user/jimengd.service"));
+    let same = [
+        "Type",
+        "NotifyAccess",
+        "ExecReload",
+        "Restart",
+        "RestartSec",
+        "RestartPreventExitStatus",
+        "TimeoutStopSec",
+        "WatchdogSec",
+    ];
+    for key in same.into_iter().chain(["SystemCallFilter", "RestrictAddressFamilies", "NoNewPrivileges"]) {
+        assert_eq!(own[key], unit[key], "{key}");
+    }
+    assert_eq!(own["UMask"], ["0077"]);
 }
 
 #[test]

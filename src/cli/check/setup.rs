@@ -1,10 +1,14 @@
 //! What the set-up needs beside the configuration: folders, ledger, token, trust store, watches, space, clock, account.
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use rustix::fs::inotify;
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use tokio::time::timeout;
 
 use super::{Finding, folders};
@@ -27,6 +31,15 @@ const CLOCK_MIN: i64 = 1_735_689_600;
 /// 2100-01-01 UTC: so is one that far ahead.
 const CLOCK_MAX: i64 = 4_102_444_800;
 
+/// From here on a person should know that the clock is off.
+const CLOCK_OFF: Duration = Duration::from_secs(60);
+
+/// From here on it is a problem.
+const CLOCK_WRONG: Duration = Duration::from_secs(60 * 60);
+
+/// Where the package's services have their tokens.
+const TOKENS: &str = "/etc/jimengd";
+
 /// The kernel's limit of watched folders of one user.
 const WATCHES_MAX_FILE: &str = "/proc/sys/fs/inotify/max_user_watches";
 
@@ -44,6 +57,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
     findings.extend(found);
     if let Some(client) = client {
         findings.push(api(&client).await.about("api"));
+        findings.extend(clocks(&client).await);
         findings.push(balance(&client).await);
     }
     findings
@@ -59,6 +73,7 @@ fn local(config: &Config) -> Vec<Finding> {
     } else {
         Finding::ok("daemon", "none is running here")
     }];
+    findings.extend(whose_rights(&config.folders.work));
     findings.extend(folders::look(config, first_time, running));
     findings.push(match Reader::open(&ledger) {
         Ok(Some(_)) => Finding::ok("ledger", ledger.display().to_string()),
@@ -67,13 +82,42 @@ fn local(config: &Config) -> Vec<Finding> {
             Finding::bad("ledger", super::folders::chain(error), "see above; an unreadable ledger is never replaced")
         }
     });
-    findings.push(watches(config).about("inbox.watch"));
+    findings.extend(ledger_place(&config.root));
+    findings.push(watches(config, running).about("inbox.watch"));
     findings.push(space(config));
     findings.push(clock(Timestamp::now()));
     findings
 }
 
-fn watches(config: &Config) -> Finding {
+/// The ledger needs locks and syncs that hold.
+fn ledger_place(root: &Path) -> Option<Finding> {
+    let place = folders::existing(root);
+    (!scan::events_work(place).unwrap_or(true)).then(|| {
+        Finding::warning(
+            "ledger",
+            format!(
+                "{} is on a network or user-space file system, whose locks and syncs may not hold",
+                place.display()
+            ),
+            "put root on a disk of this machine; outbox, error and archive may be elsewhere",
+        )
+        .about("root")
+    })
+}
+
+/// The superuser may do everything, which says nothing of what the daemon may do.
+fn whose_rights(work: &Path) -> Option<Finding> {
+    let owner = fs::metadata(work).ok()?.uid();
+    (geteuid().is_root() && owner != 0).then(|| {
+        Finding::warning(
+            "rights",
+            format!("this looks with the rights of root, but user {owner} owns {} and runs the daemon", work.display()),
+            "have systemd look as the service does: jimengd check --unit jimengd",
+        )
+    })
+}
+
+fn watches(config: &Config, running: bool) -> Finding {
     const NAME: &str = "watches";
     let every = show_duration(config.inbox.poll);
     let inbox = &config.folders.inbox;
@@ -102,7 +146,12 @@ fn watches(config: &Config) -> Finding {
     }
     let limit: Option<u64> = fs::read_to_string(WATCHES_MAX_FILE).ok().and_then(|text| text.trim().parse().ok());
     let Some(limit) = limit else {
-        return Finding::ok(NAME, "the kernel does not say how many folders may be watched");
+        // As in the sandbox of the service, which hides /proc/sys.
+        return if running {
+            Finding::ok(NAME, "the daemon that runs has set them; jimengd status tells if it could not")
+        } else {
+            try_watches(inbox, &every)
+        };
     };
     // The inbox itself and the canary are watched, too.
     let needed = count_folders(inbox, limit) + 2;
@@ -121,21 +170,51 @@ fn watches(config: &Config) -> Finding {
     }
 }
 
-/// Folders beneath `root`, without following links; counts no further than a little over `enough`.
+/// Whether every folder of the inbox can be watched, found out by watching it for a moment.
+fn try_watches(inbox: &Path, every: &str) -> Finding {
+    const NAME: &str = "watches";
+    let folders: Vec<PathBuf> = std::iter::once(inbox.to_owned()).chain(subfolders(inbox)).collect();
+    let count = folders.len();
+    let set = inotify::init(inotify::CreateFlags::CLOEXEC).and_then(|watch| {
+        let refused = |folder: &PathBuf| inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE).err();
+        // A folder that cannot be read is told of in the lines about folders.
+        folders.iter().filter_map(refused).find(|errno| *errno == Errno::NOSPC).map_or(Ok(()), Err)
+    });
+    match set {
+        Ok(()) => Finding::ok(NAME, format!("{count} folders could be watched just now")),
+        Err(errno) => Finding::warning(
+            NAME,
+            format!("the {count} folders of the inbox cannot all be watched ({errno}): it is polled every {every}"),
+            "raise fs.inotify.max_user_watches, or fs.inotify.max_user_instances, with sysctl",
+        ),
+    }
+}
+
+/// How many folders lie beneath `root`; counts no further than `enough`.
 fn count_folders(root: &Path, enough: u64) -> u64 {
     let mut count = 0;
-    let mut pending = vec![root.to_owned()];
-    while let Some(folder) = pending.pop().filter(|_| count <= enough) {
-        // What cannot be read is not watched either; the lines about the folders tell of it.
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                count += 1;
-                pending.push(entry.path());
-            }
-        }
+    let mut folders = subfolders(root);
+    while count <= enough && folders.next().is_some() {
+        count += 1;
     }
     count
+}
+
+/// Folders beneath `root`, without following links. What cannot be read is not watched either; the lines about the folders tell of it.
+fn subfolders(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let mut to_read = vec![root.to_owned()];
+    let mut found: Vec<PathBuf> = Vec::new();
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(folder) = found.pop() {
+                to_read.push(folder.clone());
+                return Some(folder);
+            }
+            let Ok(entries) = fs::read_dir(to_read.pop()?) else { continue };
+            let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            found.extend(folders.map(|entry| entry.path()));
+        }
+    })
 }
 
 fn space(config: &Config) -> Finding {
@@ -191,6 +270,7 @@ fn client(config: &Config) -> (Option<Client>, Vec<Finding>) {
         }
     };
     let mut findings = vec![Finding::ok(TOKEN, format!("found in {}", token.found_in))];
+    findings.extend(exposed(Path::new(TOKENS)));
     findings.extend(
         token
             .warnings
@@ -213,6 +293,25 @@ fn client(config: &Config) -> (Option<Client>, Vec<Finding>) {
             (None, findings)
         }
     }
+}
+
+/// Files that hold tokens for credentials of services, and that others than their owner can read: nobody else looks at them, for systemd
+/// reads them as root.
+fn exposed(folder: &Path) -> Vec<Finding> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let of_tokens = entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().ends_with(b"api-token"));
+    let mode = |entry: &fs::DirEntry| entry.metadata().map_or(0, |found| found.mode());
+    of_tokens
+        .filter(|entry| mode(entry) & 0o077 != 0)
+        .map(|entry| {
+            let path = entry.path();
+            Finding::warning(
+                "token",
+                format!("{} may be read by others than its owner", path.display()),
+                format!("whoever can read it can spend your money: run chmod 600 {}", path.display()),
+            )
+        })
+        .collect()
 }
 
 /// The key that a client without a chance comes from.
@@ -263,6 +362,32 @@ async fn api(client: &Client) -> Finding {
     }
 }
 
+/// How far the clock here is from the gateway's, where that tells.
+async fn clocks(client: &Client) -> Option<Finding> {
+    let asked_at = SystemTime::now();
+    let theirs = timeout(API_PATIENCE, client.date()).await.ok().flatten()?;
+    let took = asked_at.elapsed().unwrap_or_default();
+    Some(compare(asked_at + took / 2, theirs, took))
+}
+
+/// `ours` was read at the moment at which the gateway read `theirs`, give or take `doubt`.
+fn compare(ours: SystemTime, theirs: SystemTime, doubt: Duration) -> Finding {
+    const NAME: &str = "clock";
+    const ADVICE: &str = "let the clock be set, for instance with timedatectl set-ntp true";
+    let (apart, side) = match ours.duration_since(theirs) {
+        Ok(apart) => (apart, "ahead of"),
+        Err(error) => (error.duration(), "behind"),
+    };
+    let told = || format!("it is {} s {side} the gateway's", apart.as_secs());
+    if apart > CLOCK_WRONG + doubt {
+        Finding::bad(NAME, told() + ": certificates may be refused and times in receipts are wrong", ADVICE)
+    } else if apart > CLOCK_OFF + doubt {
+        Finding::warning(NAME, told() + ": times in receipts and the log are wrong", ADVICE)
+    } else {
+        Finding::ok(NAME, "it agrees with the gateway's")
+    }
+}
+
 async fn balance(client: &Client) -> Finding {
     const NAME: &str = "balance";
     match timeout(API_PATIENCE, client.balance()).await.ok().flatten() {
@@ -290,6 +415,20 @@ mod tests {
             let now = Timestamp::from_second(second).expect("in range");
             assert_eq!(clock(now).verdict, verdict, "{now}");
         }
+    }
+
+    #[test]
+    fn a_clock_far_from_the_gateways_is_told() {
+        let now = SystemTime::now();
+        let doubt = Duration::from_secs(2);
+        for (seconds, verdict) in
+            [(0, Found::Ok), (61, Found::Ok), (63, Found::Warning), (3_600, Found::Warning), (3_603, Found::Problem)]
+        {
+            let apart = Duration::from_secs(seconds);
+            assert_eq!(compare(now, now + apart, doubt).verdict, verdict, "{seconds}");
+            assert_eq!(compare(now + apart, now, doubt).verdict, verdict, "{seconds}");
+        }
+        assert!(compare(now + CLOCK_WRONG * 2, now, doubt).message.starts_with("it is 7200 s ahead of"));
     }
 
     #[test]
@@ -330,6 +469,31 @@ mod tests {
         std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).unwrap();
         assert_eq!(count_folders(root.path(), 100), 2);
         assert_eq!(count_folders(&root.path().join("none"), 100), 0);
+    }
+
+    #[test]
+    fn a_token_that_others_can_read_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        for (name, mode) in
+            [("api-token", 0o600), ("a.api-token", 0o640), ("b.api-token", 0o604), ("jimengd.yaml", 0o644)]
+        {
+            fs::write(folder.path().join(name), "x").unwrap();
+            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut told: Vec<String> = exposed(folder.path()).into_iter().map(|finding| finding.message).collect();
+        told.sort();
+        let wanted = ["a", "b"].map(|name| folder.path().join(format!("{name}.api-token")).display().to_string());
+        assert_eq!(told, wanted.map(|path| format!("{path} may be read by others than its owner")));
+        assert_eq!(exposed(Path::new("/nonexistent")), []);
+    }
+
+    #[test]
+    fn every_folder_is_watched_for_a_moment() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        let found = try_watches(root.path(), "2s");
+        assert_eq!((found.verdict, found.message.as_str()), (Found::Ok, "3 folders could be watched just now"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::daemon::pause::PauseReason;
 use crate::daemon::step::Call;
 use crate::job::{JobId, backoff};
 use crate::spool::durable::Trouble;
+use crate::throttle::budget;
 
 /// A finished video that has waited this long for a free transfer stops submissions.
 pub(super) const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
@@ -165,6 +166,18 @@ impl Driver {
     /// for and cannot be had.
     fn counted_bad_links(&self, now: Instant) -> usize {
         self.bad_links.values().filter(|first| now.duration_since(**first) < BAD_LINK_COUNTS_FOR).count()
+    }
+
+    /// How the budget stands, in words; `None` if there is none.
+    pub fn spending(&self) -> Option<String> {
+        let budget::Limits { per_hour, per_day } = self.budget.limits();
+        let (hour, day) = self.budget.spent(Timestamp::now());
+        let told = [(hour, per_hour, "an hour"), (day, per_day, "a day")];
+        let told: Vec<String> = told
+            .into_iter()
+            .filter_map(|(spent, limit, window)| Some(format!("{spent} of {} {window}", limit?)))
+            .collect();
+        (!told.is_empty()).then(|| format!("spent {}", told.join(", ")))
     }
 
     pub(super) fn look_at_budget(&mut self) {

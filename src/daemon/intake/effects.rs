@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::super::message::Message;
 use super::IntakeError;
 use super::index::{Times, ToJudge};
 use super::verdict::{Bad, BadReason, Finding, WaitingReason};
@@ -175,7 +176,7 @@ pub(super) fn judge(inbox: &Inbox, suspects: &Suspects, limits: &picture::Limits
         Reading::Ended(Err(JudgeError::Changed { .. })) => Finding::Changed,
         Reading::Ended(Err(JudgeError::Io { file, source })) => unreadable(format!("{file}: {source}")),
         Reading::Panicked { times } => {
-            tracing::error!(pair = %shown(), "a bug: reading {} panicked, {times} times by now", shown());
+            tracing::error!(message_id = Message::Bug.id(), pair = %shown(), "a bug: reading {} panicked, {times} times by now", shown());
             Finding::Panicked
         }
         Reading::Refused => Finding::Bad(Bad { reason: BadReason::Poison, problems: Vec::new() }),

@@ -130,6 +130,15 @@ enum Job {
     Open,
 }
 
+/// Something that a blocking thread is at.
+struct Asked {
+    /// The opening of the inbox that it belongs to.
+    epoch: u64,
+    job: Job,
+    /// When it was asked for, or was last heard of.
+    heard_at: Instant,
+}
+
 /// A scan under way.
 struct Scan {
     news: mpsc::Receiver<ScanNews>,
@@ -189,7 +198,7 @@ pub struct Intake {
     scan_at: Instant,
     scanned_once: bool,
     jobs: JoinSet<Done>,
-    asked: HashMap<task::Id, (u64, Job)>,
+    asked: HashMap<task::Id, Asked>,
     /// Counts the openings of the inbox: results from an earlier one are passed over.
     epoch: u64,
     notices: Vec<Notice>,
@@ -318,6 +327,11 @@ impl Intake {
     /// How changes are heard of.
     pub fn watching(&self) -> &Watching {
         &self.watching
+    }
+
+    /// Since when nothing has been heard of what the file system was asked for longest ago; `None` if it owes us nothing.
+    pub fn unheard_since(&self) -> Option<Instant> {
+        self.asked.values().map(|asked| asked.heard_at).min()
     }
 
     /// Whether the inbox is there.

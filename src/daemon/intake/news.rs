@@ -8,8 +8,8 @@ use tokio::task::{self, JoinError};
 use super::effects::{self, Hearing, Opened, ScanNews, ToLook, Watching};
 use super::verdict::{Finding, WaitingReason};
 use super::{
-    CANARY_EVERY, Canary, Done, FOLDERS_MAX, Intake, Job, LISTEN_AGAIN_AFTER, LOOKS_PENDING_MAX, Notice, Unreadable,
-    Visit,
+    Asked, CANARY_EVERY, Canary, Done, FOLDERS_MAX, Intake, Job, LISTEN_AGAIN_AFTER, LOOKS_PENDING_MAX, Notice,
+    Unreadable, Visit,
 };
 use crate::job::{FileName, Folder, PairName};
 use crate::spool::scan::{Facts, Found, Sight};
@@ -80,7 +80,7 @@ impl Intake {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let Some((epoch, job)) = self.asked.remove(&id) else { return };
+        let Some(Asked { epoch, job, .. }) = self.asked.remove(&id) else { return };
         let done = match done {
             Ok((_, done)) => done,
             Err(error) => {
@@ -145,6 +145,9 @@ impl Intake {
     }
 
     pub(super) fn scan_news(&mut self, news: Option<ScanNews>, now: Instant) {
+        for asked in self.asked.values_mut().filter(|asked| matches!(asked.job, Job::Scan)) {
+            asked.heard_at = now;
+        }
         match news {
             Some(ScanNews::Found(found)) => found.into_iter().for_each(|found| self.found(found, now)),
             Some(ScanNews::Ended(Ok(()))) => self.scan_ended(now),

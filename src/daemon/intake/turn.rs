@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 use super::effects::{self, ScanNews, ToLook};
 use super::group::Counts;
 use super::{
-    CANARY_EVERY, CANARY_PATIENCE, Canary, Done, FRESH_FOLDER_AGAIN_AFTER, IDLE, Intake, JUDGEMENTS_MAX, Job,
+    Asked, CANARY_EVERY, CANARY_PATIENCE, Canary, Done, FRESH_FOLDER_AGAIN_AFTER, IDLE, Intake, JUDGEMENTS_MAX, Job,
     LOOKS_MAX, Notice, Scan, Visit,
 };
 use crate::job::{FileName, Folder};
@@ -102,7 +102,7 @@ impl Intake {
     }
 
     pub(super) fn start_judgements(&mut self, inbox: &Arc<Inbox>) {
-        while self.asked.values().filter(|(_, job)| matches!(job, Job::Judge(_))).count() < JUDGEMENTS_MAX {
+        while self.asked.values().filter(|asked| matches!(asked.job, Job::Judge(_))).count() < JUDGEMENTS_MAX {
             let Some(asked) = self.index.next_to_judge() else { return };
             let (inbox, suspects, limits) = (Arc::clone(inbox), self.suspects.clone(), self.settings.picture);
             let question = asked.clone();
@@ -172,11 +172,11 @@ impl Intake {
 
     pub(super) fn spawn(&mut self, job: Job, work: impl FnOnce() -> Done + Send + 'static) {
         let handle = self.jobs.spawn_blocking(work);
-        self.asked.insert(handle.id(), (self.epoch, job));
+        self.asked.insert(handle.id(), Asked { epoch: self.epoch, job, heard_at: Instant::now() });
     }
 
     pub(super) fn asks(&self, which: impl Fn(&Job) -> bool) -> bool {
-        self.asked.values().any(|(epoch, job)| *epoch == self.epoch && which(job))
+        self.asked.values().any(|asked| asked.epoch == self.epoch && which(&asked.job))
     }
 }
 

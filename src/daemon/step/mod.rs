@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::TakenUp;
+use super::message::Message;
 use super::shells::{Shells, StepError, blocking};
 use crate::api::{Part, Refusal, VendorError};
 use crate::job::plan::{self, Step};
@@ -134,7 +135,8 @@ pub async fn release(shells: Arc<Shells>, job: Job) -> Stepped {
         let (spool, id) = (shells.spool.clone(), job.id);
         blocking(move || spool.put_back(id)).await?;
         shells.ledger.write(vec![Change::Delete(job.id)]).await?;
-        tracing::info!(job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
+        let message_id = Message::Released.id();
+        tracing::info!(message_id, job_id = %job.id, pair = %job.pair, state = "released", "{}: back in the inbox", job.pair);
         Ok::<_, StepError>(Stepped::without_job())
     };
     match released.await {

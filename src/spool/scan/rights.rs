@@ -8,6 +8,7 @@ use rustix::fs::{self, Access, AtFlags, Mode, OFlags, ResolveFlags, Stat, StatxA
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid, getgroups};
 
+use super::super::access::is_listed;
 use super::{Identity, Inbox, open_beneath};
 use crate::job::name::shown;
 use crate::job::{FileName, Folder};
@@ -97,7 +98,8 @@ impl Rights {
 pub(in crate::spool) fn remedy(stat: &Stat, wanted: &str, path: &Path) -> String {
     let class = match () {
         () if stat.st_uid == geteuid().as_raw() => 'u',
-        () if is_of_our_groups(stat) => 'g',
+        // With an access list the group's rights bound those of everybody whom the list names.
+        () if is_of_our_groups(stat) || is_listed(path) => 'g',
         () => 'o',
     };
     format!("permission denied: run chmod {class}+{wanted} {}", shown_path(path))

@@ -376,10 +376,13 @@ fn place(path: &Path) -> PathBuf {
 fn is_refused(effect: Effect, errno: Errno) -> bool {
     let changes = match effect {
         Effect::Make | Effect::MakeFolder | Effect::Write | Effect::Link => Some(true),
-        Effect::Cut | Effect::Times | Effect::Rename | Effect::Unlink | Effect::RemoveFolder => Some(false),
+        Effect::Cut | Effect::Times | Effect::Rights | Effect::Rename | Effect::Unlink | Effect::RemoveFolder => {
+            Some(false)
+        }
         Effect::Open
         | Effect::Judge
         | Effect::Jot
+        | Effect::Turn
         | Effect::Sync
         | Effect::Commit
         | Effect::Request
