@@ -69,8 +69,11 @@ pub fn share(folder: &Path) -> Result<(), FileError> {
 /// Whether what lies at `path` has an access list of its own: then the rights of its group bound those of everybody whom the list
 /// names.
 pub fn is_listed(path: &Path) -> bool {
-    // With no room for the value, only its length is told.
-    rustix::fs::lgetxattr(path, OWN, &mut [] as &mut [u8]).is_ok_and(|bytes| bytes > 0)
+    // Only whether there is one counts, so it may be longer than what it is read into.
+    match rustix::fs::lgetxattr(path, OWN, &mut [0; 64]) {
+        Ok(bytes) => bytes > 0,
+        Err(errno) => errno == Errno::RANGE,
+    }
 }
 
 /// A list as the kernel takes it: kind, rights and number of each entry, little-endian.
