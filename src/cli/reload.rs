@@ -16,12 +16,15 @@ use clap::{Args, Parser};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{Cli, Command, ConfigArgs, ExitCode, Failure, print};
+use super::{Cli, Command, ConfigArgs, ExitCode, Failure, environment, print};
+use crate::config;
 use crate::config::layers::SITE_FILE;
-use crate::config::{self, Overrides};
 use crate::daemon::{DAEMON_FACT, LEDGER, RELOAD_FACT, ReloadWord, Snapshot};
 use crate::ledger::Reader;
 use crate::spool::Spool;
+
+/// Sets the key `root`.
+const ROOT_VARIABLE: &str = "JIMENGD_ROOT";
 
 /// How long the daemon may take: it answers between two turns of its loop, so this is generous.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,7 +57,7 @@ pub struct Reload {
 pub async fn run(args: &Reload) -> Result<ExitCode, Failure> {
     let pid = Pid::from_raw(args.pid).ok_or_else(|| Failure::new(ExitCode::Usage, anyhow!("0 is no process")))?;
     reachable(pid)?;
-    let path = match open_ledger(pid).or_else(|| named_ledger(pid, &args.config)) {
+    let path = match open_ledger(pid).or_else(|| named_ledger(pid, &args.config, root_variable())) {
         Some(path) => path,
         None => {
             let error = anyhow!(
@@ -142,8 +145,9 @@ fn expects_hangup(status: &str) -> bool {
     caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// The ledger of a root that may be the daemon's, that is locked, and that says itself that this process works there.
-fn named_ledger(pid: Pid, own: &ConfigArgs) -> Option<PathBuf> {
+/// The ledger of a root that may be the daemon's, that is locked, and that says itself that this process works there. A configuration
+/// that is broken by now is no hindrance: the daemon works where it began, and is to say itself what is wrong.
+fn named_ledger(pid: Pid, own: &ConfigArgs, root_variable: Option<PathBuf>) -> Option<PathBuf> {
     let its = command_line(pid).unwrap_or_default();
     let mut spools: Vec<(PathBuf, PathBuf)> = Vec::new();
     for args in [own, &its] {
@@ -151,19 +155,23 @@ fn named_ledger(pid: Pid, own: &ConfigArgs) -> Option<PathBuf> {
             Ok(effective) => spools.push((effective.config.root, effective.config.folders.work)),
             Err(_) => {
                 let file = args.config.as_deref().unwrap_or(Path::new(SITE_FILE));
-                let roots = args.root.clone().into_iter().chain(written_root(file));
+                let roots = args.root.clone().into_iter().chain(root_variable.clone()).chain(written_root(file));
                 spools.extend(roots.map(|root| (root.clone(), root.join("work"))));
             }
         }
     }
-    if let Ok(built_in) = config::load(None, std::iter::empty(), &Overrides::default()) {
-        spools.push((built_in.config.root, built_in.config.folders.work));
-    }
+    let built_in = config::built_in();
+    spools.push((built_in.root, built_in.folders.work));
     spools
         .into_iter()
         .map(|(root, work)| (root.join(LEDGER), work))
         .find(|(ledger, work)| names(ledger, pid) && Spool::is_locked(work).unwrap_or(false))
         .map(|(ledger, _)| ledger)
+}
+
+/// `root` as the environment sets it, which a unit does for daemon and reload alike.
+fn root_variable() -> Option<PathBuf> {
+    environment().find(|(name, _)| name == ROOT_VARIABLE).map(|(_, root)| PathBuf::from(root))
 }
 
 /// Whether the ledger at `path` says that `pid` is its daemon.
@@ -246,12 +254,12 @@ mod tests {
         fs::write(&file, format!("root: {}\napi: [\n", root.display())).unwrap();
         let own = ConfigArgs { config: Some(file), root: None };
         let pid = rustix::process::getpid();
-        assert_eq!(named_ledger(pid, &own), None, "there is no ledger");
+        assert_eq!(named_ledger(pid, &own, None), None, "there is no ledger");
         let (ledger, _) = Ledger::open(&root.join(LEDGER)).unwrap();
         let said = Snapshot { pid: std::process::id(), ..Snapshot::default() };
         let value = serde_json::to_string(&said).unwrap();
         ledger.write(vec![Change::Remember { name: DAEMON_FACT, value }]).await.unwrap();
-        assert_eq!(named_ledger(pid, &own), None, "nobody works there");
+        assert_eq!(named_ledger(pid, &own, None), None, "nobody works there");
         let under = |name| root.join(name);
         let settings = spool::Settings {
             inbox: under("inbox"),
@@ -263,8 +271,14 @@ mod tests {
             delete_on_success: false,
         };
         let _spool = Spool::open(settings, true).unwrap();
-        assert_eq!(named_ledger(pid, &own), Some(root.join(LEDGER)));
-        assert_eq!(named_ledger(Pid::INIT, &own), None, "it names another process");
+        assert_eq!(named_ledger(pid, &own, None), Some(root.join(LEDGER)));
+        assert_eq!(named_ledger(Pid::INIT, &own, None), None, "it names another process");
+        // Where only the unit's environment names the root.
+        let file = folder.path().join("without-root.yaml");
+        fs::write(&file, "api: [\n").unwrap();
+        let own = ConfigArgs { config: Some(file), root: None };
+        assert_eq!(named_ledger(pid, &own, None), None);
+        assert_eq!(named_ledger(pid, &own, Some(root.clone())), Some(root.join(LEDGER)));
     }
 
     #[tokio::test]

@@ -85,6 +85,12 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+/// What holds where nobody has said anything.
+pub fn built_in() -> Config {
+    let effective = Layers::shipped().finish(&Overrides::default());
+    effective.expect("the built-in file is checked by the tests").config
+}
+
 /// Reads all layers. Afterwards every value lies in its range, no combination contradicts itself and `root` and the folders
 /// are absolute. Nothing is created, and whether the folders exist is not looked at.
 ///

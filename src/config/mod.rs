@@ -21,7 +21,7 @@ pub mod token;
 pub mod units;
 mod yaml;
 
-pub use layers::{ConfigError, Effective, Origin, Overrides, SHIPPED, load};
+pub use layers::{ConfigError, Effective, Origin, Overrides, SHIPPED, built_in, load};
 pub use listing::{changes_needing_restart, redacted, settings};
 pub use token::{Token, TokenError, token};
 
