@@ -1,0 +1,1 @@
+"""The stories, in the order in which they are told."""
