@@ -36,7 +36,7 @@ pub const ENTRIES_LOST: &str = "entries_lost";
 /// The name of the message that the program is wrong.
 pub const BUG: &str = "bug";
 
-/// The room of our names of messages, drawn once.
+/// The room of our names of messages.
 const NAMESPACE: Uuid = uuid::uuid!("5b0c64a9-9d5e-4a55-8d0e-6f1c6a1f2b7e");
 
 /// What we are called in the journal and in the syslog.
@@ -136,9 +136,14 @@ pub fn message_id(name: &str) -> String {
     Uuid::new_v5(&NAMESPACE, name.as_bytes()).simple().to_string()
 }
 
+/// Whether what is written on standard error gets into the journal.
+pub fn stderr_is_the_journal() -> bool {
+    connected_to_journal()
+}
+
 /// `text` in lines for standard error; where that leads to the journal, each is marked as an error there (`sd-daemon(3)`).
 pub fn grave(text: &str) -> String {
-    let mark = if connected_to_journal() { "<3>" } else { "" };
+    let mark = if stderr_is_the_journal() { "<3>" } else { "" };
     text.lines().map(|line| format!("{mark}{line}\n")).collect()
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the Debian package: target/debian/jimengd_*.deb, and beside it one with the symbols. Needs cargo-deb (cargo install cargo-deb
-# --locked) and nothing of Debian's. The last line that it prints is the package.
+# --locked) and binutils. The last line that it prints is the package.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,6 +8,13 @@ made=target/package
 
 cargo build --release --locked
 program=target/release/jimengd
+
+# What the program was linked against decides where it can run, not what the manifest says.
+wanted=$(objdump -T "$program" | grep -o 'GLIBC_2\.[0-9]*' | cut -d. -f2 | sort -nu | tail -n 1)
+grep -q "libc6 (>= 2.$wanted)" Cargo.toml || {
+    echo "the program needs glibc 2.$wanted, and Cargo.toml says otherwise" >&2
+    exit 1
+}
 
 # What the program knows about itself better than a file that somebody forgets to change.
 rm -rf "$made"

@@ -45,7 +45,12 @@ fn subject(message: Message) -> String {
         Message::InDoubt => "Nobody can know whether a submission was accepted",
         Message::Failing => "A pair is on its way to the error folder",
         Message::GoesOn => "The work goes on",
+        Message::AccountChanged => "A task was paid with another account",
+        Message::UnknownInWork => "A job was found that the ledger does not know",
+        Message::StandsStill => "Reading the inbox stands still",
+        Message::TokenUnchanged => "The token is still the one that is refused",
         Message::LedgerUnwritable => "The ledger cannot be written",
+        Message::LedgerDamaged => "The ledger is damaged",
         Message::EntriesLost => "Log entries were lost",
         Message::Bug => "jimengd has met a bug of its own",
         Message::Failed(Reason::Business(code)) if business_code::is_known(code) => {
@@ -71,13 +76,14 @@ fn paragraphs(message: Message) -> Vec<String> {
             "Nothing is to be done.",
         ],
         Message::CannotRun => &[
-            "The message says why. The service manager tries again after most of such ends; after wrong usage, a missing token and a \
-             bad configuration (exit codes 64, 77, 78) it does not, for only a person can mend those.",
-            "What to do: mend what the message names, see with \"jimengd check --unit @_SYSTEMD_UNIT@\" whether anything else is wrong, \
-             then start the service.",
+            "The message says why. The service manager tries again after most of such ends; after wrong usage, a missing token and a bad \
+             configuration (exit codes 64, 77, 78) it does not, for only a person can mend those.",
+            "What to do: mend what the message names, let \"jimengd check --unit\" with the name of the service tell whether anything else is \
+             wrong, then start the service.",
         ],
         Message::Reloaded => &[
-            "Configuration and token that were read anew hold from now on. What only a restart can change was named before this.",
+            "The configuration that was read anew holds from now on; what only a restart can change was named before this. A token that \
+             systemd hands over as a credential is among that: it is the one of the last start.",
             "Nothing is to be done.",
         ],
         Message::ReloadRefused => &[
@@ -102,8 +108,8 @@ fn paragraphs(message: Message) -> Vec<String> {
             "Nothing is to be done.",
         ],
         Message::WaitsAgain => &[
-            "The last try for @PAIR@ was refused in a way that says nothing against the pair, or another seed may do. It is sent again \
-             by itself.",
+            "Nothing was found that speaks against @PAIR@: it was certainly not accepted, another seed may do, or tasks.in_doubt says that \
+             it is to be sent once more. It is sent again by itself.",
             "Nothing is to be done. All of its story: journalctl JOB_ID=@JOB_ID@",
         ],
         Message::Submitting => &[
@@ -140,10 +146,35 @@ fn paragraphs(message: Message) -> Vec<String> {
             "What to do: read the report once it is there.",
         ],
         Message::GoesOn => &["What held the queue back is over.", "Nothing is to be done."],
+        Message::AccountChanged => &[
+            "The API does not know the task under the account that is configured now, or refuses it. It is asked for hourly and at each \
+             reload, until the API would have given it up.",
+            "What to do: configure the account again that has paid for task @TASK_ID@, until its video is there.",
+        ],
+        Message::UnknownInWork => &[
+            "The folder work holds a job that the ledger has no record of, as after a ledger was taken away or restored. It may have been \
+             sent and paid for, so it is not sent again.",
+            "What to do: see the report in the error folder.",
+        ],
+        Message::StandsStill => &[
+            "The file system has not answered for longer than the service manager waits for the daemon itself. If that goes on, the service \
+             manager ends the daemon and starts it again; what is under way at the API goes on then and is not paid again.",
+            "What to do: look at the disk that holds the inbox.",
+        ],
+        Message::TokenUnchanged => &[
+            "The account is refused, and the reload has brought the same token as before. Where systemd hands the token over as a \
+             credential, it does so at a start alone.",
+            "What to do: put the new token in place, then restart the service. What is under way goes on and is not paid again.",
+        ],
         Message::LedgerUnwritable => &[
             "A record must be written before anything more may be sent. It is held in memory and tried again until it can be written.",
-            "What to do: free some space where the ledger is, and do not kill the daemon: it alone knows what the record says. The \
-             message names the task, so that it is not lost even then.",
+            "What to do: free some space where the ledger is, and do not kill the daemon: it alone knows what the record says. If a task \
+             was accepted, TASK_ID names it here, so that it is not lost even then.",
+        ],
+        Message::LedgerDamaged => &[
+            "Nothing more can be recorded, so nothing more is sent, and the daemon ends. It is not replaced by an empty one, because it \
+             knows what was paid.",
+            "What to do: restore it from a backup, or do what the daemon says at its next start.",
         ],
         Message::EntriesLost => &[
             "The journal took entries more slowly than they came, or not at all. No job waits for the journal, so entries beyond a few \
@@ -152,7 +183,8 @@ fn paragraphs(message: Message) -> Vec<String> {
              often.",
         ],
         Message::Bug => &[
-            "The program was wrong in one place. The job concerned goes on at the next start; everything else goes on now.",
+            "Something happened that should be impossible. A job that was concerned is tried again or goes on at the next start; no pair is \
+             paid for twice because of it.",
             "What to do: please report it, with this entry and what came just before.",
         ],
         Message::Failed(reason) => return failure(reason),
@@ -189,8 +221,8 @@ fn failure(reason: Reason) -> Vec<String> {
 
 fn pause(reason: PauseReason) -> Vec<String> {
     vec![
-        "Nothing is claimed and nothing is sent. Pairs stay where they are, no job fails for this, and what the API is making already is \
-         fetched as ever."
+        "As long as this holds, pairs stay where they are, but for a single one now and then that finds out whether it is over. No job \
+         fails for this, and it ends by itself once its cause has."
             .to_owned(),
         format!("What to do: {}.", reason.advice()),
     ]
@@ -223,8 +255,9 @@ mod tests {
             let id = Message::Failed(Reason::Business(code)).id();
             assert!(text.contains(&format!("-- {id}\n")), "{code}");
         }
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for reason in Reason::OURS {
-            assert!(text.contains(reason.advice().split_whitespace().next().expect("words")), "{reason:?}");
+            assert!(words.contains(&format!("What to do: {}", reason.advice())), "{reason:?}");
         }
     }
 

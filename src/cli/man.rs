@@ -170,7 +170,10 @@ const SIGNALS: &[(&str, &str)] = &[
         "SIGTERM, SIGINT",
         "Stop: nothing more is sent, an answer under way is awaited, the rest goes on at the next start. A second one ends at once.",
     ),
-    ("SIGHUP", "Read configuration and token again. If they are wrong, the old ones stay."),
+    (
+        "SIGHUP",
+        "Read configuration and token again. If they are wrong, the old ones stay. A credential of systemd is the one of the last start.",
+    ),
 ];
 
 const ENDS: &[(&str, &str)] = &[
@@ -186,7 +189,7 @@ const ENDS: &[(&str, &str)] = &[
 ];
 
 const JOURNAL: &str = "Entries have the identifier jimengd and the fields JOB_ID, PAIR, STATE, TASK_ID, BUSINESS_CODE and REASON where they apply, \
-     so journalctl -t jimengd JOB_ID=… tells one job's story. Each kind of entry has a MESSAGE_ID, and journalctl -x explains it.";
+     so journalctl -t jimengd JOB_ID=… tells one job's story. Transitions, pauses, failures and errors have a MESSAGE_ID, and journalctl -x explains them.";
 
 const CONFIGURATION: &str = "One YAML file, /etc/jimengd/jimengd.yaml or what --config names. It needs to hold only what differs from what is below. \
      Variables of the environment go over the file, flags over those. A key that does not exist is an error. jimengd check shows what \

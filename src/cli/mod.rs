@@ -138,7 +138,7 @@ pub struct Failure {
     pub code: ExitCode,
     /// What to say, with its causes.
     pub error: anyhow::Error,
-    /// Whether the log, which standard error leads to as well, has said it already.
+    /// Whether the log has said it already, and to where standard error leads, too.
     pub logged: bool,
 }
 

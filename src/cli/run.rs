@@ -25,7 +25,8 @@ const RELOADS_WAITING: usize = 4;
 /// What `--help` says first.
 pub(super) const LONG_ABOUT: &str = "Run the daemon: watch the inbox, submit each pair once, poll, and write the videos to the outbox.\n\n\
      SIGTERM or SIGINT: stop; what is running goes on at the next start. SIGHUP: read configuration and token \
-     again. The token comes from api.token_file, else the systemd credential `api-token`, else JIMENGD_API_TOKEN.\n\n\
+     again. The token comes from api.token_file, else the systemd credential `api-token`, which systemd renews at a \
+     start alone, else JIMENGD_API_TOKEN.\n\n\
      Exit codes: 0 told to stop; 64 wrong usage; 74 a file or the ledger cannot be used; 75 another daemon runs on \
      this root; 77 no token; 78 the configuration or the set-up is wrong. With --once also: 0 nothing is \
      left to do, or told to stop before that; 65 some pair failed; 69 the account or the gateway held the rest back.";
@@ -48,27 +49,36 @@ pub struct Run {
 pub async fn run(args: Run) -> Result<ExitCode, Failure> {
     let ended = run_logged(args).await;
     if let Err(failure) = &ended {
-        // The last status line stays, so `systemctl status` tells it whoever may read the journal.
+        // The last status line stays: `systemctl status` shows it also to who may not read the journal.
         systemd::status(&format!("{:#}", failure.error));
     }
     ended
 }
 
 async fn run_logged(args: Run) -> Result<ExitCode, Failure> {
-    let effective = args.config.load().map_err(|error| Failure::new(ExitCode::Config, error))?;
-    let config = effective.config.clone();
-    let log =
-        logging::init(format(&config), &config.log.level).map_err(|error| Failure::new(ExitCode::Config, error))?;
-    let log = Arc::new(log);
-    tell_start(&effective);
-    let mut ended = run_daemon(args, config, &log).await;
-    if let Err(failure) = &mut ended
-        && log.format() == Format::Journal
-    {
+    let (log, ended) = match begin(&args) {
+        Ok((config, log)) => {
+            let log = Arc::new(log);
+            (Some(Arc::clone(&log)), run_daemon(args, config, &log).await)
+        }
+        // What the configuration says of the log is not to be had: the journal is told where it listens.
+        Err(failure) => (logging::init(Format::Auto, "info").ok().map(Arc::new), Err(failure)),
+    };
+    let Err(mut failure) = ended else { return ended };
+    if log.is_some_and(|log| log.format() == Format::Journal) {
         tracing::error!(message_id = Message::CannotRun.id(), "{:#}", failure.error);
-        failure.logged = true;
+        failure.logged = logging::stderr_is_the_journal();
     }
-    ended
+    Err(failure)
+}
+
+/// Reads the configuration and begins logging as it says.
+fn begin(args: &Run) -> Result<(Config, logging::Guard), Failure> {
+    let effective = args.config.load().map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let log = logging::init(format(&effective.config), &effective.config.log.level)
+        .map_err(|error| Failure::new(ExitCode::Config, error))?;
+    tell_start(&effective);
+    Ok((effective.config, log))
 }
 
 async fn run_daemon(args: Run, config: Config, log: &Arc<logging::Guard>) -> Result<ExitCode, Failure> {

@@ -53,8 +53,18 @@ pub enum Message {
     Paused(PauseReason),
     /// That is over.
     GoesOn,
+    /// A task was paid with another account than the one that is configured now.
+    AccountChanged,
+    /// `work/` holds a job that the ledger does not know.
+    UnknownInWork,
+    /// Reading the inbox stands still, so the watchdog is told nothing.
+    StandsStill,
+    /// A reload brought the token that is refused already.
+    TokenUnchanged,
     /// The ledger cannot take a record, which is held until it can.
     LedgerUnwritable,
+    /// The ledger is damaged.
+    LedgerDamaged,
     /// Entries were lost on their way to the journal.
     EntriesLost,
     /// The program is wrong.
@@ -89,7 +99,17 @@ impl Message {
         ];
         all.extend(codes.chain(Reason::OURS).map(Self::Failed));
         all.extend(PauseReason::ALL.map(Self::Paused));
-        all.extend([Self::GoesOn, Self::LedgerUnwritable, Self::EntriesLost, Self::Bug]);
+        all.extend([
+            Self::GoesOn,
+            Self::AccountChanged,
+            Self::UnknownInWork,
+            Self::StandsStill,
+            Self::TokenUnchanged,
+            Self::LedgerUnwritable,
+            Self::LedgerDamaged,
+            Self::EntriesLost,
+            Self::Bug,
+        ]);
         all
     }
 
@@ -120,7 +140,12 @@ impl Message {
             Self::InDoubt => "in_doubt",
             Self::Failing => "failing",
             Self::GoesOn => "goes_on",
+            Self::AccountChanged => "account_changed",
+            Self::UnknownInWork => "unknown_in_work",
+            Self::StandsStill => "stands_still",
+            Self::TokenUnchanged => "token_unchanged",
             Self::LedgerUnwritable => "ledger_unwritable",
+            Self::LedgerDamaged => "ledger_damaged",
             Self::EntriesLost => logging::ENTRIES_LOST,
             Self::Bug => logging::BUG,
             Self::Failed(reason) => return format!("failed.{}", word(reason)),
@@ -154,6 +179,19 @@ mod tests {
         let ids: BTreeSet<String> = all.iter().map(|message| message.id()).collect();
         assert_eq!(ids.len(), all.len());
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))));
+    }
+
+    #[test]
+    fn no_kind_is_left_out() {
+        let source = include_str!("message.rs");
+        let variants = source.split_once("pub enum Message {").and_then(|(_, rest)| rest.split_once("\n}"));
+        let variants =
+            variants.expect("the enum").0.lines().filter(|line| line.ends_with(',') && !line.contains("///"));
+        let variants: BTreeSet<&str> =
+            variants.map(|line| line.trim().split(['(', ',']).next().expect("a name")).collect();
+        let shown: Vec<String> = Message::all().iter().map(|message| format!("{message:?}")).collect();
+        let told: BTreeSet<&str> = shown.iter().map(|text| text.split('(').next().expect("a name")).collect();
+        assert_eq!(told, variants);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl PauseReason {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Account => {
-                "check the token and the balance at the API's provider, or ask it about the account; it goes on by itself, at once after a reload"
+                "check the token and the balance at the API's provider, or ask it about the account; it goes on by itself, at once after a reload; a new token is taken at a restart of the service"
             }
             Self::Gateway => "check api.base_url and the network; it goes on by itself",
             Self::InboxUnavailable => "mount or make the inbox folder; it goes on by itself",

@@ -180,7 +180,8 @@ async fn without_row(shells: &Shells, id: JobId, witnessed: u32) -> Result<Found
     }
     let pair = claiming::pair_of(&note);
     let judged = judge_until_still(shells, id, &note).await?;
-    tracing::warn!(job_id = %id, pair = %pair.name, "{}: work/ has a job that the ledger does not know; it may have been paid", pair.name);
+    let message_id = Message::UnknownInWork.id();
+    tracing::warn!(message_id, job_id = %id, pair = %pair.name, "{}: work/ has a job that the ledger does not know; it may have been paid", pair.name);
     let (job, _) = new_job(&pair, id, &judged, None);
     let sends = if witnessed == NO_WITNESS { 1 } else { witnessed };
     let job = Job { sends, state: State::Submitting, ..job };

@@ -158,6 +158,7 @@ impl Shells {
                 Err(WriteError::Damaged(what)) => {
                     // The daemon ends of it, and the next start may find a ledger that never heard of the task.
                     tracing::error!(
+                        message_id = Message::LedgerDamaged.id(),
                         job_id = %job.id, pair = %job.pair, state = job.state.label(),
                         task_id = job.state.task().map(|task| task.task_id.as_str()),
                         "cannot write the ledger, for it is damaged ({what})"
@@ -183,6 +184,18 @@ impl Shells {
         let task_id = job.state.task().map(|task| task.task_id.as_str());
         let (id, pair, state) = (job.id, &job.pair, job.state.label());
         let message_id = kind(job).id();
+        // A macro, for a level is fixed where it is logged.
+        macro_rules! tell_failure {
+            ($level:ident, $failure:ident, $verb:literal) => {
+                tracing::$level!(
+                    message_id, job_id = %id, %pair, state, reason = %$failure.reason.label(),
+                    business_code = $failure.reason.code().map(|code| code.0),
+                    task_id = $failure.task.as_ref().map(|task| task.task_id.as_str()),
+                    request_id = $failure.request_id, attempt = job.attempts,
+                    "{pair}: {}: {}: {}", $verb, $failure.reason.label(), $failure.message
+                )
+            };
+        }
         match &job.state {
             State::Queued { not_before: None } if job.sends == 0 => {
                 tracing::info!(message_id, job_id = %id, %pair, state, "{pair}: claimed");
@@ -218,25 +231,9 @@ impl Shells {
             State::InDoubt { doubt } => {
                 tracing::warn!(message_id, job_id = %id, %pair, state, "{pair}: in doubt: {doubt}")
             }
-            State::Failing { failure, .. } => {
-                let code = failure.reason.code().map(|code| code.0);
-                let task_id = failure.task.as_ref().map(|task| task.task_id.as_str());
-                let (reason, request_id, attempt) = (failure.reason.label(), &failure.request_id, job.attempts);
-                tracing::info!(
-                    message_id, job_id = %id, %pair, state, %reason, business_code = code, task_id, request_id, attempt,
-                    "{pair}: fails: {reason}: {}", failure.message
-                );
-            }
+            State::Failing { failure, .. } => tell_failure!(info, failure, "fails"),
             // A person wants to know of it, so it is more than information.
-            State::Failed { failure } => {
-                let code = failure.reason.code().map(|code| code.0);
-                let task_id = failure.task.as_ref().map(|task| task.task_id.as_str());
-                let (reason, request_id, attempt) = (failure.reason.label(), &failure.request_id, job.attempts);
-                tracing::warn!(
-                    message_id, job_id = %id, %pair, state, %reason, business_code = code, task_id, request_id, attempt,
-                    "{pair}: is in error/: {reason}: {}", failure.message
-                );
-            }
+            State::Failed { failure } => tell_failure!(warn, failure, "is in error/"),
         }
         self.observe(job);
     }

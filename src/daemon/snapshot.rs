@@ -46,6 +46,9 @@ pub struct Snapshot {
     /// Jobs that failed since then.
     #[serde(default)]
     pub failed_today: u64,
+    /// How the budget stands, in words; `None` where there is none.
+    #[serde(default)]
+    pub spending: Option<String>,
 }
 
 /// A pause, as `status --json` tells it.
@@ -145,24 +148,24 @@ impl Writer {
         Change::Remember { name: RELOAD_FACT, value: json(&word) }
     }
 
-    /// The line for the service manager; `spending` is how the budget stands, where there is one.
-    pub(super) fn status_line(&self, spending: Option<&str>) -> String {
-        self.said.as_ref().map(|said| line(said, spending)).unwrap_or_default()
+    /// The line for the service manager.
+    pub(super) fn status_line(&self, today: &Today) -> String {
+        self.said.as_ref().map(|said| line(said, today)).unwrap_or_default()
     }
 }
 
-/// What a person wants to know at first sight: why nothing moves comes first, for the line may be cut.
-fn line(said: &Snapshot, spending: Option<&str>) -> String {
+/// What a person wants to know at first sight, by the clocks of the place: why nothing moves comes first, for the line may be cut.
+fn line(said: &Snapshot, today: &Today) -> String {
     let mut line = String::new();
     for Paused { reason, message, until, .. } in &said.paused {
-        let until = until.map(|at| format!(", until {}", at.strftime("%H:%M:%S UTC"))).unwrap_or_default();
+        let until = until.map(|at| format!(", until {}", today.shown(at))).unwrap_or_default();
         line.push_str(&format!("Paused: {reason} ({message}{until}). "));
     }
     line.push_str(&format!(
         "{} in flight of {} at once, {} waiting; since midnight {} delivered, {} failed",
         said.in_flight, said.limit, said.waiting, said.delivered_today, said.failed_today
     ));
-    if let Some(spending) = spending {
+    if let Some(spending) = &said.spending {
         line.push_str(&format!("; {spending}"));
     }
     line
@@ -185,6 +188,7 @@ fn take(driver: &Driver, intake: &Intake, today: &Today) -> Snapshot {
         in_flight: driver.in_flight(),
         delivered_today: today.delivered,
         failed_today: today.failed,
+        spending: driver.spending(),
         waiting: counts.settling
             + counts.half
             + counts.ambiguous
@@ -220,6 +224,8 @@ mod tests {
             until: Some("2026-11-27T11:30:00Z".parse().unwrap()),
             advice: String::new(),
         };
+        let now = "2026-11-27T10:30:00Z".parse().unwrap();
+        let today = Today::new(jiff::tz::TimeZone::get("Asia/Shanghai").unwrap(), now, (40, 3));
         let mut said = Snapshot {
             limit: 2,
             in_flight: 1,
@@ -228,12 +234,15 @@ mod tests {
             failed_today: 3,
             ..Snapshot::default()
         };
-        assert_eq!(line(&said, None), "1 in flight of 2 at once, 7 waiting; since midnight 40 delivered, 3 failed");
+        assert_eq!(line(&said, &today), "1 in flight of 2 at once, 7 waiting; since midnight 40 delivered, 3 failed");
         said.paused.push(paused);
+        said.spending = Some("spent 10 of 10 an hour".to_owned());
         assert_eq!(
-            line(&said, Some("spent 10 of 10 an hour")),
-            "Paused: budget (the budget is spent, until 11:30:00 UTC). 1 in flight of 2 at once, 7 waiting; since midnight 40 \
-             delivered, 3 failed; spent 10 of 10 an hour"
+            line(&said, &today),
+            "Paused: budget (the budget is spent, until 19:30). 1 in flight of 2 at once, 7 waiting; since midnight 40 delivered, 3 \
+             failed; spent 10 of 10 an hour"
         );
+        said.paused[0].until = Some("2026-11-27T16:30:00Z".parse().unwrap());
+        assert!(line(&said, &today).contains("until 2026-11-28 00:30)"));
     }
 }

@@ -128,7 +128,7 @@ struct Opened {
 
 fn open(settings: spool::Settings, ledger_path: &Path, root: PathBuf) -> Result<Opened, DaemonError> {
     let first_time = !ledger_path.exists();
-    spool::make_folder(&root)?;
+    spool::make_folder_as(&root, spool::ROOT_MODE)?;
     let spool = Spool::open(settings, first_time)?;
     let (ledger, memory) = Ledger::open(ledger_path)?;
     let intents = intents::read(spool.work())?;

@@ -23,6 +23,12 @@ impl Today {
         Self { ends_at: day(&zone, now).1, zone, delivered, failed }
     }
 
+    /// An instant as the place's clocks show it, with its date where that is another day.
+    pub(super) fn shown(&self, at: Timestamp) -> String {
+        let form = if at < self.ends_at { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+        at.to_zoned(self.zone.clone()).strftime(form).to_string()
+    }
+
     /// Begins the next day if it is time to.
     pub(super) fn look_at_the_clock(&mut self, now: Timestamp) {
         if now >= self.ends_at {

@@ -33,8 +33,8 @@ const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Old jobs, reservations and archived pairs are looked for this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// So many turns of the watchdog the file system may keep silent before that counts as standing still: as long as the service manager
-/// waits for the loop itself. A slow disk is none.
+/// So many turns of the watchdog the inbox's disk may keep silent about a single question before that counts as standing still. The
+/// service manager then waits as long again, so this is twice what the loop itself is given: a slow disk is none.
 const SCAN_PATIENCE_TURNS: u32 = 3;
 
 /// Everything but a submission ends within this time after the signal.
@@ -111,6 +111,8 @@ impl Daemon {
         if let Err(error) = self.shells.ledger.write(changes).await {
             tracing::warn!("cannot write the last word to the ledger: {error}");
         }
+        let live = self.driver.in_flight();
+        systemd::status(&format!("Stopped; {live} in flight go on at the next start"));
         let Outcome { delivered, failed, .. } = self.outcome;
         tracing::info!(message_id = Message::Stopped.id(), "stopped: {delivered} delivered, {failed} failed");
     }
@@ -330,7 +332,9 @@ impl Daemon {
         self.give_back(id, 0);
         match trouble {
             Some(trouble) => self.driver.disk_trouble(trouble, message, now),
-            None => tracing::error!(job_id = %id, "a pair could not be claimed and goes back to the inbox: {message}"),
+            None => {
+                tracing::error!(message_id = Message::Bug.id(), job_id = %id, "a pair could not be claimed and goes back to the inbox: {message}")
+            }
         }
     }
 
@@ -348,7 +352,9 @@ impl Daemon {
     fn file_trouble(&mut self, id: JobId, error: StepError, what: &str, now: Instant) {
         match error {
             StepError::File(error) => self.driver.disk_trouble(error.trouble(), claiming::chain(&error), now),
-            error => tracing::error!(job_id = %id, "{what}: {}", claiming::chain(&error)),
+            error => {
+                tracing::error!(message_id = Message::Bug.id(), job_id = %id, "{what}: {}", claiming::chain(&error))
+            }
         }
     }
 
@@ -426,6 +432,14 @@ impl Daemon {
         let now = Instant::now();
         self.driver.reload(&new, now);
         let old = &self.shells;
+        if self.driver.pauses.has(PauseReason::Account) && client.account() == old.client.account() {
+            let message_id = Message::TokenUnchanged.id();
+            tracing::warn!(
+                message_id,
+                "the token is still the one that is refused; where systemd hands it over, a new one comes with systemctl restart, not with \
+                 a reload"
+            );
+        }
         self.shells = Arc::new(Shells {
             spool: Arc::new(old.spool.with_settings(spool_settings(&new))),
             ledger: old.ledger.clone(),
@@ -463,7 +477,7 @@ impl Daemon {
             changes.extend(self.learned_change());
             let ledger = self.shells.ledger.clone();
             self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
-            systemd::status(&self.snapshot.status_line(self.driver.spending().as_deref()));
+            systemd::status(&self.snapshot.status_line(&self.today));
         }
         if self.prune_at <= now {
             self.prune_at = now + PRUNE_EVERY;
@@ -473,18 +487,32 @@ impl Daemon {
             && let Some(interval) = systemd::watchdog_interval()
         {
             self.pulse_at = Some(now + interval);
-            let patience = interval * SCAN_PATIENCE_TURNS;
-            if let Some(since) = self.intake.unheard_since().filter(|since| now.duration_since(*since) > patience) {
-                let seconds = now.duration_since(since).as_secs();
-                tracing::warn!(
-                    "reading the inbox has stood still for {seconds} s; the watchdog is told nothing until it goes on"
-                );
+            if self.inbox_stands_still(interval * SCAN_PATIENCE_TURNS, now) {
+                // The service manager hears nothing until it goes on.
             } else if !self.pulsing {
                 self.pulsing = true;
                 let ledger = self.shells.ledger.clone();
-                self.moving.spawn(async move { Ended::Pulse(ledger.write(Vec::new()).await.is_ok()) });
+                self.moving.spawn(async move {
+                    // A disk that refuses is told of elsewhere; what answers is alive.
+                    let answer = ledger.write(Vec::new()).await;
+                    Ended::Pulse(!matches!(answer, Err(ledger::WriteError::Closed)))
+                });
             }
         }
+    }
+
+    /// Whether a disk of this machine has not answered for longer than `patience`. The server of a network folder may be silent for as
+    /// long as it likes: starting again would not wake it, and what the API has made is fetched meanwhile.
+    fn inbox_stands_still(&self, patience: Duration, now: Instant) -> bool {
+        let silent = self.intake.unheard_since().map(|since| now.duration_since(since));
+        let Some(silent) = silent.filter(|silent| *silent > patience && self.intake.is_local()) else { return false };
+        let message_id = Message::StandsStill.id();
+        tracing::warn!(
+            message_id,
+            "reading the inbox has stood still for {} s; the service manager starts the daemon again if that goes on",
+            silent.as_secs()
+        );
+        true
     }
 
     fn learned_change(&mut self) -> Option<Change> {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::getegid;
+use rustix::process::{getegid, geteuid};
 
 use super::durable::{Dir, FileError};
 use crate::world;
@@ -36,8 +36,8 @@ const NOBODY: u32 = u32::MAX;
 /// Read, write and enter.
 const ALL: u16 = 7;
 
-/// Lets the daemon's group use whatever is put into `folder` from now on, if that is a folder that its group may write. A file system
-/// without access lists is left as it is.
+/// Lets the daemon's group use whatever is put into `folder` from now on, if that is a folder of ours that its group may write and that
+/// nobody has given a list. A file system without access lists is left as it is.
 ///
 /// # Errors
 /// The folder cannot be looked at, or the kernel refuses.
@@ -45,8 +45,9 @@ pub fn share(folder: &Path) -> Result<(), FileError> {
     let dir = Dir::open(folder)?;
     let failed =
         |errno: Errno| FileError { doing: "set the access list of", path: folder.to_owned(), source: errno.into() };
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(dir.fd()).map_err(failed)?.st_mode);
-    if !mode.contains(Mode::RWXG) {
+    let found = rustix::fs::fstat(dir.fd()).map_err(failed)?;
+    let mode = Mode::from_raw_mode(found.st_mode);
+    if !mode.contains(Mode::RWXG) || found.st_uid != geteuid().as_raw() || has(folder, DEFAULT) {
         return Ok(());
     }
     // The three bits of others are the low ones.
@@ -69,8 +70,12 @@ pub fn share(folder: &Path) -> Result<(), FileError> {
 /// Whether what lies at `path` has an access list of its own: then the rights of its group bound those of everybody whom the list
 /// names.
 pub fn is_listed(path: &Path) -> bool {
+    has(path, OWN)
+}
+
+fn has(path: &Path, list: &str) -> bool {
     // Only whether there is one counts, so it may be longer than what it is read into.
-    match rustix::fs::lgetxattr(path, OWN, &mut [0; 64]) {
+    match rustix::fs::lgetxattr(path, list, &mut [0; 64]) {
         Ok(bytes) => bytes > 0,
         Err(errno) => errno == Errno::RANGE,
     }

@@ -177,7 +177,15 @@ impl Dir {
     /// # Errors
     /// What making can fail of.
     pub fn make_child(&self, name: &FileName) -> Result<bool, FileError> {
-        match world::make_folder(self.at(name), FOLDER_MODE) {
+        self.make_child_as(name, FOLDER_MODE)
+    }
+
+    /// As [`Dir::make_child`], with this mode, as far as the umask lets it.
+    ///
+    /// # Errors
+    /// What making can fail of.
+    pub fn make_child_as(&self, name: &FileName, mode: Mode) -> Result<bool, FileError> {
+        match world::make_folder(self.at(name), mode) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(e) => Err(FileError::new("make", self.path_of(name), e)),

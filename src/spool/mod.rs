@@ -100,6 +100,12 @@ pub enum OpenError {
     File(#[from] FileError),
 }
 
+/// The root holds the ledger, so its group may enter and no more: who could write there could put another ledger in its place.
+pub const ROOT_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
+
+/// What is under way is the daemon's alone.
+const WORK_MODE: Mode = Mode::RWXU;
+
 /// The spool, locked for this process.
 #[derive(Debug)]
 pub struct Spool {
@@ -117,13 +123,13 @@ impl Spool {
     /// # Errors
     /// [`OpenError`]; nothing but folders was made.
     pub fn open(settings: Settings, first_time: bool) -> Result<Self, OpenError> {
+        make_folder_as(&settings.work, WORK_MODE)?;
         if first_time {
-            make_shared(&settings.inbox)?;
+            make_shared(&settings.inbox, first_time)?;
         }
-        for folder in [&settings.work, &settings.outbox, &settings.archive] {
-            make_folder(folder)?;
+        for folder in [&settings.outbox, &settings.error, &settings.archive] {
+            make_shared(folder, first_time)?;
         }
-        make_shared(&settings.error)?;
         refuse_nested(&settings)?;
         let work = Dir::open(&settings.work)?;
         let lock = lock(&work)?;
@@ -260,10 +266,27 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
     Dir::open(start)?.make(&folder).map(drop)
 }
 
-/// Makes a folder into which people put files: what they put there must be ours to move. One that is there has its rights from
-/// whoever made it.
-fn make_shared(path: &Path) -> Result<(), FileError> {
-    if path.is_dir() {
+/// Makes a folder with this mode, if it is not there, and those above it; what was made is synced. Blocks.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_folder_as(path: &Path, mode: Mode) -> Result<(), FileError> {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return make_folder(path) };
+    let Some(name) = FileName::new(name.as_encoded_bytes()).filter(|_| !path.is_dir()) else {
+        return make_folder(path);
+    };
+    if !above.as_os_str().is_empty() {
+        make_folder(above)?;
+    }
+    let above = Dir::open(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
+    above.make_child_as(&name, mode)?;
+    above.sync()
+}
+
+/// Makes a folder into which people put files or folders: what they put there must be ours to move. One that was there before the first
+/// start has its rights from whoever made it, unless that was us and a crash came in between.
+fn make_shared(path: &Path, first_time: bool) -> Result<(), FileError> {
+    if path.is_dir() && !first_time {
         return Ok(());
     }
     make_folder(path)?;

@@ -97,3 +97,19 @@ fn a_machine_is_known_by_its_folders_alone() {
         assert!(!names_a_machine(line), "{line}");
     }
 }
+
+#[test]
+fn every_error_in_the_log_has_a_message_id() {
+    let begin = "tracing::error!(";
+    let mut bare = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| path.starts_with("src")) {
+        let code = text.split("#[cfg(test)]").next().expect("a part");
+        for (at, _) in code.match_indices(begin) {
+            let call = code[at..].split(");").next().expect("a part");
+            if !call.contains("message_id") {
+                bare.push(format!("{}: {call}", path.display()));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "journalctl -x has nothing to say of {bare:#?}");
+}

@@ -56,6 +56,15 @@ async fn one_jobs_lines_tell_its_whole_story() {
     said(&story, "queued", Message::Claimed);
     said(&story, "failed", Message::Failed(Reason::Business(BusinessCode(50412))));
     // What a person wants to know of is more than information.
+    let catalogue = jimengd::cli::catalogue::text();
+    for line in lines.iter().filter(|line| line["message_id"].is_string()) {
+        let head = format!("-- {}\n", line["message_id"].as_str().unwrap());
+        let entry = catalogue.split_once(&head).expect("it is in the catalogue").1.split("\n-- ").next().unwrap();
+        // journalctl fills in what stands between two marks, and leaves it as it is where there is no such field.
+        for field in entry.split('@').skip(1).step_by(2) {
+            assert!(!line[field.to_ascii_lowercase()].is_null(), "{field} is told of, but not in {line}");
+        }
+    }
     let levels: Vec<_> = story.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(levels, ["info", "info", "info", "warn"], "{story:#?}");
     assert_eq!(states(&story), ["queued", "submitting", "failing", "failed"], "{story:#?}");

@@ -109,10 +109,18 @@ fn a_service_for_oneself_ends_and_reloads_like_that_of_the_system() {
         "Restart",
         "RestartSec",
         "RestartPreventExitStatus",
+        "TimeoutStartSec",
         "TimeoutStopSec",
         "WatchdogSec",
     ];
-    for key in same.into_iter().chain(["SystemCallFilter", "RestrictAddressFamilies", "NoNewPrivileges"]) {
+    for key in same.into_iter().chain([
+        "SystemCallFilter",
+        "RestrictAddressFamilies",
+        "NoNewPrivileges",
+        "LimitNOFILE",
+        "TasksMax",
+        "MemoryMax",
+    ]) {
         assert_eq!(own[key], unit[key], "{key}");
     }
     assert_eq!(own["UMask"], ["0077"]);

@@ -24,6 +24,8 @@ pub(super) fn look(config: &Config, first_time: bool, running: bool) -> Vec<Find
     let look = |name, path| folder(name, path, first_time || name != "folders.inbox").about(name);
     let mut findings: Vec<Finding> = named.iter().map(|(name, path)| look(*name, path)).collect();
     findings.extend(owner(&config.root));
+    findings.extend(open_to_others("root", &config.root));
+    findings.extend(open_to_others("folders.work", &folders.work));
     findings.extend(nested(&named[1..]));
     findings.push(one_mount(&folders.inbox, &folders.work, running).about("folders"));
     findings
@@ -81,8 +83,22 @@ fn owner(root: &Path) -> Option<Finding> {
         Finding::warning(
             "user",
             format!("this is user {user}, and {} belongs to user {owner}", root.display()),
-            format!("rights are told for this user; for the daemon's: sudo -u '#{owner}' jimengd check"),
+            format!("for the service's rights: jimengd check --unit jimengd; without systemd: sudo -u '#{owner}' jimengd check"),
         )
+    })
+}
+
+/// Who may write the root may put another ledger there, and who may write `work/` may take paid jobs away.
+fn open_to_others(name: &'static str, path: &Path) -> Option<Finding> {
+    let mode = fs::metadata(path).ok()?.mode();
+    (mode & 0o022 != 0).then(|| {
+        let shown = path.display();
+        Finding::warning(
+            name,
+            format!("others than its owner may write {shown}, and so what the daemon knows of payments"),
+            format!("run chmod go-w {shown}"),
+        )
+        .about(name)
     })
 }
 

@@ -1,8 +1,9 @@
 //! `jimengd check --unit`: the same check, run by the service manager as it would run the daemon.
 //!
 //! What breaks a service in the field is mostly what only the service sees: mounts of its own, a user's rights, a credential that is
-//! not there. So the unit's own text, drop-ins and all, becomes a unit for one moment that runs the check in place of the daemon. It
-//! lies in the service manager's run-time folder, and is gone afterwards.
+//! not there. So what the unit and its drop-ins say of that becomes a unit for one moment, which runs the check in place of the daemon.
+//! Nothing else of the unit is taken over: conditions, alarms and dependencies are about the daemon. The moment's unit lies in the
+//! service manager's run-time folder; what a check that was killed leaves there, the next one takes away.
 
 use std::fs;
 use std::io;
@@ -14,24 +15,61 @@ use rustix::process::geteuid;
 
 use crate::cli::{ExitCode, Failure, print};
 
-/// Keys of a unit that are about running for long, or about what else happens then.
-const DROPPED: [&str; 15] = [
-    "Type",
-    "NotifyAccess",
-    "ExecStart",
-    "ExecStartPost",
-    "ExecReload",
-    "ExecStop",
-    "ExecStopPost",
-    "Restart",
-    "RestartSec",
-    "RestartPreventExitStatus",
-    "WatchdogSec",
-    "OnFailure",
-    "OnSuccess",
-    "StandardOutput",
-    "StandardError",
+/// How the keys begin that say who runs, with what, and in which surroundings: `systemd.exec(5)` and `systemd.resource-control(5)`.
+const SURROUNDINGS: [&str; 46] = [
+    "AmbientCapabilities",
+    "AppArmorProfile",
+    "Bind",
+    "CacheDirectory",
+    "Capability",
+    "ConfigurationDirectory",
+    "Device",
+    "DynamicUser",
+    "Environment",
+    "ExecPaths",
+    "Extension",
+    "Group",
+    "IPAddress",
+    "ImportCredential",
+    "InaccessiblePaths",
+    "KeyringMode",
+    "Limit",
+    "LoadCredential",
+    "LockPersonality",
+    "LogsDirectory",
+    "Memory",
+    "Mount",
+    "NetworkNamespacePath",
+    "NoExecPaths",
+    "NoNewPrivileges",
+    "PassEnvironment",
+    "Personality",
+    "Private",
+    "ProcSubset",
+    "Protect",
+    "ReadOnlyPaths",
+    "ReadWritePaths",
+    "RemoveIPC",
+    "Restrict",
+    "Root",
+    "SELinuxContext",
+    "SecureBits",
+    "SetCredential",
+    "SocketBind",
+    "StateDirectory",
+    "SupplementaryGroups",
+    "SystemCall",
+    "TasksMax",
+    "TemporaryFileSystem",
+    "UMask",
+    "UnsetEnvironment",
 ];
+
+/// Keys that are taken over by their whole name, for others begin like them.
+const NAMED: [&str; 4] = ["User", "WorkingDirectory", "RequiresMountsFor", "WantsMountsFor"];
+
+/// How the moment's units and files are called, before the process that made them.
+const STEM: &str = "jimengd-check-";
 
 /// Exit codes of the service manager itself, from `systemd.exec(5)`, that a person can do something about.
 const OF_THE_MANAGER: [(i32, &str); 6] = [
@@ -56,38 +94,44 @@ struct Manager {
 /// # Errors
 /// There is no such service, or the service manager does not do what it is asked.
 pub(super) fn run(unit: &str, json: bool) -> Result<ExitCode, Failure> {
-    let manager = Manager::of_this_user()?;
     let unit = if unit.ends_with(".service") { unit.to_owned() } else { format!("{unit}.service") };
+    // A pattern would be several units in one.
+    if unit.starts_with('-') || unit.contains(['/', '*', '?', '[', ' ']) {
+        return Err(Failure::new(ExitCode::Usage, anyhow!("{unit} is no name of a service")));
+    }
+    let manager = Manager::of_this_user()?;
+    manager.sweep();
     let text = manager.ask(&["cat", "--no-pager", "--", &unit])?;
-    let failed = |error: anyhow::Error| Failure::new(ExitCode::Config, error);
-    let text = String::from_utf8(text).map_err(|error| failed(error.into()))?;
     let moment = Moment::name(&manager, &unit);
-    let check = checking(&text, json, &moment.output)
-        .with_context(|| format!("{unit} does not start \"jimengd run\""))
-        .map_err(failed)?;
+    let check = checking(&String::from_utf8_lossy(&text), json, &moment.output)
+        .ok_or_else(|| failed(anyhow!("{unit} does not start \"jimengd run\"")))?;
     moment.write(&check).with_context(|| format!("cannot write {}", moment.file.display())).map_err(failed)?;
     manager.ask(&["daemon-reload"])?;
-    // That it failed is told by its exit code.
+    // Whether it could be started is told by what it says and by its exit code.
     let started = manager.command(&["start", "--", &moment.unit]).map_err(|error| failed(error.into()))?;
-    let shown = manager.ask(&["show", "--property=ExecMainStatus", "--value", "--", &moment.unit])?;
-    print(&fs::read_to_string(&moment.output).unwrap_or_default())?;
-    let status: Option<i32> = String::from_utf8_lossy(&shown).trim().parse().ok();
-    match (status, started.status.success()) {
-        (Some(0), true) => Ok(ExitCode::Ok),
-        (Some(status), _) if i32::from(ExitCode::Config.code()) == status => Ok(ExitCode::Config),
-        (Some(status), _) => {
+    let said = fs::read_to_string(&moment.output).unwrap_or_default();
+    print(&said)?;
+    let property = |name: &str| -> Result<String, Failure> {
+        let shown = manager.ask(&["show", &format!("--property={name}"), "--value", "--", &moment.unit])?;
+        Ok(String::from_utf8_lossy(&shown).trim().to_owned())
+    };
+    match property("ExecMainStatus")?.parse::<i32>() {
+        // It has said what it found, so it did run.
+        Ok(0) if !said.is_empty() => Ok(ExitCode::Ok),
+        Ok(status) if status == i32::from(ExitCode::Config.code()) && !said.is_empty() => Ok(ExitCode::Config),
+        Ok(status) => {
             let known = OF_THE_MANAGER.iter().find(|(code, _)| *code == status).map(|(_, told)| *told);
-            let told = match known {
-                Some(told) => format!("the service manager cannot start {unit}, exit code {status}/{told}"),
-                None => format!(
-                    "the check ended with exit code {status}: {}",
-                    String::from_utf8_lossy(&started.stderr).trim()
-                ),
-            };
-            Err(failed(anyhow!(told)))
+            let complaint = String::from_utf8_lossy(&started.stderr);
+            let told = known.unwrap_or(complaint.trim());
+            let result = property("Result")?;
+            Err(failed(anyhow!("the check could not be run as {unit} (exit code {status}, result {result}): {told}")))
         }
-        (None, _) => Err(failed(anyhow!("the service manager does not tell how the check ended"))),
+        Err(_) => Err(failed(anyhow!("the service manager does not tell how the check ended"))),
     }
+}
+
+fn failed(error: anyhow::Error) -> Failure {
+    Failure::new(ExitCode::Config, error)
 }
 
 impl Manager {
@@ -110,6 +154,20 @@ impl Manager {
         command.args(arguments).output()
     }
 
+    /// Takes away what checks have left that were killed.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.units) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let process = name.strip_prefix(STEM).map(|rest| rest.trim_end_matches(|c: char| !c.is_ascii_digit()));
+            let process = process.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+            if process.is_some_and(|pid| !pid.is_empty() && !Path::new("/proc").join(pid).exists()) {
+                // Whoever cannot take it away now can at the next boot.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
     /// What the service manager prints.
     fn ask(&self, arguments: &[&str]) -> Result<Vec<u8>, Failure> {
         let output = self
@@ -124,7 +182,7 @@ impl Manager {
     }
 }
 
-/// The unit of one moment. Taken away when dropped, whatever happened.
+/// The unit of one moment. Taken away when dropped.
 struct Moment<'a> {
     manager: &'a Manager,
     unit: String,
@@ -137,7 +195,7 @@ impl<'a> Moment<'a> {
     /// An instance stays the same instance, for its unit may name it.
     fn name(manager: &'a Manager, unit: &str) -> Self {
         let instance = unit.find('@').map_or(".service", |at| &unit[at..]);
-        let stem = format!("jimengd-check-{}", std::process::id());
+        let stem = format!("{STEM}{}", std::process::id());
         let unit = format!("{stem}{instance}");
         let file = manager.units.join(&unit);
         Self { manager, output: manager.units.join(format!("{stem}.output")), unit, file }
@@ -151,11 +209,14 @@ impl<'a> Moment<'a> {
 
 impl Drop for Moment<'_> {
     fn drop(&mut self) {
-        // What is left here is gone at the next boot; there is nobody to tell.
-        drop(fs::remove_file(&self.file));
-        drop(fs::remove_file(&self.output));
-        drop(self.manager.command(&["reset-failed", "--", &self.unit]));
-        drop(self.manager.command(&["daemon-reload"]));
+        for arguments in [["stop", "--", &self.unit], ["reset-failed", "--", &self.unit]] {
+            // One that could not be started is not there to be stopped, nor has every one failed.
+            let _ = self.manager.command(&arguments);
+        }
+        // What is left of them is swept by the next check.
+        let _ = fs::remove_file(&self.file);
+        let _ = fs::remove_file(&self.output);
+        let _ = self.manager.command(&["daemon-reload"]);
     }
 }
 
@@ -163,45 +224,51 @@ impl Drop for Moment<'_> {
 fn checking(text: &str, json: bool, output: &Path) -> Option<String> {
     let mut kept = String::new();
     let mut start = None;
-    let mut section = String::new();
     for line in logical_lines(text) {
         let trimmed = line.trim();
-        if trimmed.starts_with('[') {
-            trimmed.clone_into(&mut section);
-        }
-        let key = trimmed.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
-        match key {
+        match trimmed.split_once('=').map(|(key, value)| (key.trim_end(), value.trim())) {
             // An empty value forgets what was said before.
             Some(("ExecStart", value)) => start = (!value.is_empty()).then(|| value.to_owned()),
-            Some((key, _)) if DROPPED.contains(&key) => {}
-            Some(_) | None if section == "[Install]" => {}
-            Some(_) | None => {
-                kept.push_str(&line);
-                kept.push('\n');
-            }
+            Some((key, _)) if is_kept(key) => kept.push_str(&format!("{trimmed}\n")),
+            None if trimmed.starts_with('[') => kept.push_str(&format!("{trimmed}\n")),
+            Some(_) | None => {}
         }
     }
-    let words: Vec<String> = start?.split(' ').map(str::to_owned).collect();
-    let run = words.iter().position(|word| word == "run")?;
+    let start = start?;
+    // Such marks say what failing means, or give rights that the check must not have.
+    let words: Vec<&str> = start.trim_start_matches(['-', '@', ':', '+', '!', '|']).split(' ').collect();
+    let run = words.iter().position(|word| *word == "run")?;
     let check: Vec<&str> = words
         .iter()
         .enumerate()
-        .map(|(at, word)| if at == run { "check" } else { word.as_str() })
+        .map(|(at, word)| if at == run { "check" } else { word })
         .filter(|word| *word != "--once")
         .chain(json.then_some("--json"))
         .collect();
-    let output = output.display();
+    let codes =
+        [ExitCode::Usage, ExitCode::Data, ExitCode::Software, ExitCode::Io, ExitCode::NoToken, ExitCode::Config];
+    let codes: Vec<String> = codes.iter().map(|code| code.code().to_string()).collect();
+    // It stays, ended, until it was asked how it ended; and a problem found is no failure of the unit.
     Some(format!(
-        "{kept}\n[Service]\nType=oneshot\nExecStart={}\nStandardOutput=truncate:{output}\nStandardError=inherit\n",
-        check.join(" ")
+        "{kept}\n[Service]\nType=oneshot\nRemainAfterExit=yes\nSuccessExitStatus={}\nExecStart={}\nStandardOutput=truncate:{}\n\
+         StandardError=inherit\n",
+        codes.join(" "),
+        check.join(" "),
+        output.display()
     ))
+}
+
+/// Whether a key is about who runs in which surroundings.
+fn is_kept(key: &str) -> bool {
+    NAMED.contains(&key) || SURROUNDINGS.iter().any(|beginning| key.starts_with(beginning))
 }
 
 /// Lines, those that end in a backslash joined with the next.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut goes_on = false;
-    for line in text.lines() {
+    // A comment in the middle of a line that goes on is no part of it.
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
         match lines.last_mut() {
             Some(last) if goes_on => {
                 last.pop();
@@ -210,7 +277,7 @@ fn logical_lines(text: &str) -> Vec<String> {
             }
             Some(_) | None => lines.push(line.to_owned()),
         }
-        goes_on = line.ends_with('\\') && !line.trim_start().starts_with(['#', ';']);
+        goes_on = line.ends_with('\\');
     }
     lines
 }
@@ -221,24 +288,29 @@ mod tests {
 
     #[test]
     fn a_unit_with_its_drop_ins_becomes_one_that_checks() {
-        let text = "# /lib/systemd/system/jimengd.service\n[Unit]\nAfter=network.target\nOnFailure=mail@%n.service\n[Service]\n\
-                    Type=notify\nExecStart=/usr/bin/jimengd run\nEnvironment=A=1 \\\n  B=2\nRestart=on-failure\nWatchdogSec=3min\n\
+        let text = "# /lib/systemd/system/jimengd.service\n[Unit]\nAfter=network.target\nOnFailure=mail@%n.service\n\
+                    ConditionPathExists=/nowhere\nRequiresMountsFor=/srv\n[Service]\n\
+                    Type=notify\nExecStart=/usr/bin/jimengd run\nEnvironment=A=1 \\\n# not this\n  B=2\nRestart=on-failure\nWatchdogSec=3min\n\
                     User=jimengd\n[Install]\nWantedBy=multi-user.target\n\n# /etc/systemd/system/jimengd.service.d/x.conf\n[Service]\n\
-                    ExecStart=\nExecStart=/opt/jimengd run --config \"/srv/my config.yaml\" --once\nReadWritePaths=/srv\n";
+                    ExecStart=\nExecStart=-/opt/jimengd run --config \"/srv/my config.yaml\" --once\nReadWritePaths=/srv\n\
+                    SuccessExitStatus=78\nRuntimeDirectory=x\nUserX=y\n";
         let made = checking(text, true, Path::new("/run/out")).unwrap();
-        let lines: Vec<&str> = made.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+        let lines: Vec<&str> = made.lines().filter(|line| !line.is_empty()).collect();
         assert_eq!(
             lines,
             [
                 "[Unit]",
-                "After=network.target",
+                "RequiresMountsFor=/srv",
                 "[Service]",
                 "Environment=A=1    B=2",
                 "User=jimengd",
+                "[Install]",
                 "[Service]",
                 "ReadWritePaths=/srv",
                 "[Service]",
                 "Type=oneshot",
+                "RemainAfterExit=yes",
+                "SuccessExitStatus=64 65 70 74 77 78",
                 "ExecStart=/opt/jimengd check --config \"/srv/my config.yaml\" --json",
                 "StandardOutput=truncate:/run/out",
                 "StandardError=inherit",

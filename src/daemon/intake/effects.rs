@@ -100,6 +100,8 @@ pub(super) fn listen(settings: &Settings) -> Hearing {
 /// An inbox that can be used.
 pub(super) struct Opened {
     pub(super) inbox: Inbox,
+    /// Whether it lies on a disk of this machine.
+    pub(super) is_local: bool,
     pub(super) hearing: Hearing,
 }
 
@@ -115,7 +117,8 @@ pub(super) fn open(settings: &Settings, work: Option<Identity>) -> Result<Opened
         }
     }
     let hearing = listen(settings);
-    Ok(Opened { inbox, hearing })
+    let is_local = scan::events_work(&settings.inbox).unwrap_or(true);
+    Ok(Opened { inbox, is_local, hearing })
 }
 
 pub(super) fn work_identity(settings: &Settings) -> Result<Identity, IntakeError> {

@@ -179,6 +179,8 @@ pub struct Intake {
     work: Identity,
     /// `None` while it is unavailable.
     inbox: Option<Arc<Inbox>>,
+    /// Whether it lies on a disk of this machine, as when it was last there.
+    is_local: bool,
     watch: Option<Watch>,
     hints: Hints,
     watching: Watching,
@@ -225,6 +227,7 @@ impl Intake {
             rules,
             work,
             inbox: None,
+            is_local: true,
             watch: None,
             hints: Hints::silent(),
             watching: Watching::Polling { why: "not started".to_owned() },
@@ -332,6 +335,11 @@ impl Intake {
     /// Since when nothing has been heard of what the file system was asked for longest ago; `None` if it owes us nothing.
     pub fn unheard_since(&self) -> Option<Instant> {
         self.asked.values().map(|asked| asked.heard_at).min()
+    }
+
+    /// Whether the inbox lies on a disk of this machine, so that its silence is no server's.
+    pub fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Whether the inbox is there.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::task::{self, JoinError};
 
+use super::super::message::Message;
 use super::effects::{self, Hearing, Opened, ScanNews, ToLook, Watching};
 use super::verdict::{Finding, WaitingReason};
 use super::{
@@ -84,7 +85,7 @@ impl Intake {
         let done = match done {
             Ok((_, done)) => done,
             Err(error) => {
-                tracing::error!(%error, "reading the inbox failed in a way that is a bug");
+                tracing::error!(message_id = Message::Bug.id(), %error, "reading the inbox failed in a way that is a bug");
                 match job {
                     Job::Judge(_) => {
                         let why = "reading it ended in a bug of ours".to_owned();
@@ -218,6 +219,7 @@ impl Intake {
     pub(super) fn opened(&mut self, opened: Opened, now: Instant) {
         self.epoch += 1;
         self.inbox = Some(Arc::new(opened.inbox));
+        self.is_local = opened.is_local;
         self.listen(opened.hearing, now);
         self.scan_at = now;
     }

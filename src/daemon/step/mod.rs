@@ -150,7 +150,7 @@ async fn fail_as_recorded(shells: &Shells, id: JobId, error: &StepError) -> Step
     match recorded(shells, id).await {
         Ok(Some(job)) => fail(job, error),
         Ok(None) | Err(_) => {
-            tracing::error!(job_id = %id, %error, "a step failed and its record cannot be read; it goes on at the next start");
+            tracing::error!(message_id = Message::Bug.id(), job_id = %id, %error, "a step failed and its record cannot be read; it goes on at the next start");
             Stepped { failed: true, ..Stepped::without_job() }
         }
     }
@@ -181,7 +181,7 @@ pub fn fail(job: Job, error: &StepError) -> Stepped {
             stepped.news.push(News::Disk(error.trouble(), format!("{error}: {}", error.source)));
         }
         StepError::Ledger(_) | StepError::Illegal(_) | StepError::Bug(_) => {
-            tracing::error!(job_id = %id, %error, "a step failed; it is tried again");
+            tracing::error!(message_id = Message::Bug.id(), job_id = %id, %error, "a step failed; it is tried again");
         }
     }
     stepped

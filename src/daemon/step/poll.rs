@@ -8,6 +8,7 @@ use super::ending::condemn;
 use super::{Call, News, Stepped, another_attempt, business_failure, coded, late_failure, said, tell_code, wait};
 use crate::api::{PollAnswer, Refusal, VendorError};
 use crate::daemon::clock::TakenUp;
+use crate::daemon::message::Message;
 use crate::daemon::shells::{Shells, StepError, after};
 use crate::job::business_code::{self, BusinessCode, Verdict};
 use crate::job::plan::{self, Age, Ruling};
@@ -180,7 +181,8 @@ async fn account_changed(
         return Ok(Stepped::with(condemn(shells, &job, failure, Vec::new()).await?));
     }
     tracing::warn!(
-        job_id = %job.id, task_id = %task.task_id, reason = "account_changed",
+        message_id = Message::AccountChanged.id(),
+        job_id = %job.id, pair = %job.pair, task_id = %task.task_id, reason = "account_changed",
         "{}: the task was paid with another account than the one that is configured now ({said}); asked again hourly and at each reload",
         job.pair
     );
