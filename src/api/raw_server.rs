@@ -96,7 +96,7 @@ impl Peer {
     /// Reads slowly, but never so slowly that the other side stands still, until it closes or resets.
     pub(super) async fn trickle(&mut self) {
         const PIECE_BYTES: usize = 256 * 1024;
-        const PAUSE: Duration = Duration::from_millis(5);
+        const PAUSE: Duration = Duration::from_millis(10);
         let mut piece = vec![0; PIECE_BYTES];
         while !matches!(self.stream.read(&mut piece).await, Ok(0) | Err(_)) {
             tokio::time::sleep(PAUSE).await;

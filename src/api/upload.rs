@@ -618,7 +618,7 @@ mod tests {
         let server = RawServer::start().await;
         let mut settings = server.settings();
         settings.connect_timeout = Duration::from_millis(500);
-        settings.idle_timeout = Duration::from_millis(50);
+        settings.idle_timeout = Duration::from_millis(100);
         let client = Client::new(settings).unwrap();
         let huge = tempfile::tempfile().unwrap();
         huge.set_len(HUGE).unwrap();

@@ -103,7 +103,7 @@ pub(super) fn run(unit: &str, json: bool) -> Result<ExitCode, Failure> {
     manager.sweep();
     let text = manager.ask(&["cat", "--no-pager", "--", &unit])?;
     let moment = Moment::name(&manager, &unit);
-    let check = checking(&String::from_utf8_lossy(&text), json, &moment.output)
+    let check = checking(&String::from_utf8_lossy(&text), json, manager.slice(), &moment.output)
         .ok_or_else(|| failed(anyhow!("{unit} does not start \"jimengd run\"")))?;
     moment.write(&check).with_context(|| format!("cannot write {}", moment.file.display())).map_err(failed)?;
     manager.ask(&["daemon-reload"])?;
@@ -144,6 +144,11 @@ impl Manager {
             Failure::new(ExitCode::Usage, anyhow!("--unit needs root, or for a service of your own XDG_RUNTIME_DIR"))
         })?;
         Ok(Self { is_own: true, units: Path::new(&runtime).join("systemd/user") })
+    }
+
+    /// Where it keeps services that are nobody's instance.
+    fn slice(&self) -> &'static str {
+        if self.is_own { "app.slice" } else { "system.slice" }
     }
 
     fn command(&self, arguments: &[&str]) -> io::Result<Output> {
@@ -221,7 +226,7 @@ impl Drop for Moment<'_> {
 }
 
 /// The text of a unit that checks where `text`, of a unit with its drop-ins, runs the daemon. `None` if it does not run it.
-fn checking(text: &str, json: bool, output: &Path) -> Option<String> {
+fn checking(text: &str, json: bool, slice: &str, output: &Path) -> Option<String> {
     let mut kept = String::new();
     let mut start = None;
     for line in logical_lines(text) {
@@ -248,10 +253,11 @@ fn checking(text: &str, json: bool, output: &Path) -> Option<String> {
     let codes =
         [ExitCode::Usage, ExitCode::Data, ExitCode::Software, ExitCode::Io, ExitCode::NoToken, ExitCode::Config];
     let codes: Vec<String> = codes.iter().map(|code| code.code().to_string()).collect();
-    // It stays, ended, until it was asked how it ended; and a problem found is no failure of the unit.
+    // It stays, ended, until it was asked how it ended; and a problem found is no failure of the unit. An instance would leave a slice
+    // of its own behind.
     Some(format!(
-        "{kept}\n[Service]\nType=oneshot\nRemainAfterExit=yes\nSuccessExitStatus={}\nExecStart={}\nStandardOutput=truncate:{}\n\
-         StandardError=inherit\n",
+        "{kept}\n[Service]\nType=oneshot\nRemainAfterExit=yes\nSlice={slice}\nSuccessExitStatus={}\nExecStart={}\n\
+         StandardOutput=truncate:{}\nStandardError=inherit\n",
         codes.join(" "),
         check.join(" "),
         output.display()
@@ -294,7 +300,7 @@ mod tests {
                     User=jimengd\n[Install]\nWantedBy=multi-user.target\n\n# /etc/systemd/system/jimengd.service.d/x.conf\n[Service]\n\
                     ExecStart=\nExecStart=-/opt/jimengd run --config \"/srv/my config.yaml\" --once\nReadWritePaths=/srv\n\
                     SuccessExitStatus=78\nRuntimeDirectory=x\nUserX=y\n";
-        let made = checking(text, true, Path::new("/run/out")).unwrap();
+        let made = checking(text, true, "system.slice", Path::new("/run/out")).unwrap();
         let lines: Vec<&str> = made.lines().filter(|line| !line.is_empty()).collect();
         assert_eq!(
             lines,
@@ -310,6 +316,7 @@ mod tests {
                 "[Service]",
                 "Type=oneshot",
                 "RemainAfterExit=yes",
+                "Slice=system.slice",
                 "SuccessExitStatus=64 65 70 74 77 78",
                 "ExecStart=/opt/jimengd check --config \"/srv/my config.yaml\" --json",
                 "StandardOutput=truncate:/run/out",
@@ -323,7 +330,7 @@ mod tests {
         for text in
             ["[Service]\nExecStart=/usr/bin/sleep 1\n", "[Service]\nExecStart=/usr/bin/jimengd run\nExecStart=\n", ""]
         {
-            assert_eq!(checking(text, false, Path::new("/run/out")), None, "{text}");
+            assert_eq!(checking(text, false, "system.slice", Path::new("/run/out")), None, "{text}");
         }
     }
 }
