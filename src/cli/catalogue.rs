@@ -48,7 +48,7 @@ fn subject(message: Message) -> String {
         Message::AccountChanged => "A task was paid with another account",
         Message::UnknownInWork => "A job was found that the ledger does not know",
         Message::StandsStill => "Reading the inbox stands still",
-        Message::TokenUnchanged => "The token is still the one that is refused",
+        Message::TokenUnchanged => "The token is the one that the account was refused with",
         Message::LedgerUnwritable => "The ledger cannot be written",
         Message::LedgerDamaged => "The ledger is damaged",
         Message::EntriesLost => "Log entries were lost",
@@ -83,7 +83,7 @@ fn paragraphs(message: Message) -> Vec<String> {
         ],
         Message::Reloaded => &[
             "The configuration that was read anew holds from now on; what only a restart can change was named before this. A token that \
-             systemd hands over as a credential is among that: it is the one of the last start.",
+             systemd hands over as a credential is not renewed: it is the one of the last start.",
             "Nothing is to be done.",
         ],
         Message::ReloadRefused => &[
@@ -153,7 +153,7 @@ fn paragraphs(message: Message) -> Vec<String> {
         ],
         Message::UnknownInWork => &[
             "The folder work holds a job that the ledger has no record of, as after a ledger was taken away or restored. It may have been \
-             sent and paid for, so it is not sent again.",
+             sent and paid for, so it is not sent again unless tasks.in_doubt says so.",
             "What to do: see the report in the error folder.",
         ],
         Message::StandsStill => &[
@@ -162,9 +162,10 @@ fn paragraphs(message: Message) -> Vec<String> {
             "What to do: look at the disk that holds the inbox.",
         ],
         Message::TokenUnchanged => &[
-            "The account is refused, and the reload has brought the same token as before. Where systemd hands the token over as a \
-             credential, it does so at a start alone.",
-            "What to do: put the new token in place, then restart the service. What is under way goes on and is not paid again.",
+            "The account was refused, and the reload has brought the same token as before. It is tried again now. Where systemd hands the \
+             token over as a credential, a new one is taken at a start alone.",
+            "What to do: if it was the token that had to change, put the new one in place and restart the service. What is under way goes \
+             on and is not paid again.",
         ],
         Message::LedgerUnwritable => &[
             "A record must be written before anything more may be sent. It is held in memory and tried again until it can be written.",
@@ -220,10 +221,18 @@ fn failure(reason: Reason) -> Vec<String> {
 }
 
 fn pause(reason: PauseReason) -> Vec<String> {
+    let held = match reason {
+        // What refuses is tried now and then.
+        PauseReason::Account | PauseReason::Gateway | PauseReason::DiskFull | PauseReason::ReadOnly => {
+            "As long as this holds, pairs stay where they are, but for a single one now and then that finds out whether it is over."
+        }
+        PauseReason::InboxUnavailable
+        | PauseReason::LedgerUnwritable
+        | PauseReason::DownloadsBehind
+        | PauseReason::Budget => "As long as this holds, nothing more is sent, and pairs stay where they are.",
+    };
     vec![
-        "As long as this holds, pairs stay where they are, but for a single one now and then that finds out whether it is over. No job \
-         fails for this, and it ends by itself once its cause has."
-            .to_owned(),
+        format!("{held} No job fails for this, and it ends by itself once its cause has."),
         format!("What to do: {}.", reason.advice()),
     ]
 }

@@ -65,10 +65,12 @@ async fn run_logged(args: Run) -> Result<ExitCode, Failure> {
         Err(failure) => (logging::init(Format::Auto, "info").ok().map(Arc::new), Err(failure)),
     };
     let Err(mut failure) = ended else { return ended };
-    if log.is_some_and(|log| log.format() == Format::Journal) {
+    if log.as_ref().is_some_and(|log| log.format() == Format::Journal) {
         tracing::error!(message_id = Message::CannotRun.id(), "{:#}", failure.error);
         failure.logged = logging::stderr_is_the_journal();
     }
+    // Dropped here and not before: it waits until the last words are written.
+    drop(log);
     Err(failure)
 }
 

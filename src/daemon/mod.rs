@@ -160,6 +160,8 @@ struct Daemon {
     prune_at: Instant,
     pulse_at: Option<Instant>,
     pulsing: bool,
+    /// Whether the pause of the inbox stands for a server that does not answer.
+    server_is_silent: bool,
     /// What is wrong with the ledger, if that ended the loop.
     damage: Option<String>,
 }

@@ -104,6 +104,7 @@ impl Daemon {
             prune_at: now,
             pulse_at: systemd::watchdog_interval().map(|_| now),
             pulsing: false,
+            server_is_silent: false,
             damage: None,
             config,
         };

@@ -37,6 +37,9 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// service manager then waits as long again, so this is twice what the loop itself is given: a slow disk is none.
 const SCAN_PATIENCE_TURNS: u32 = 3;
 
+/// From here on a network folder's server counts as away.
+const SERVER_SILENT_AFTER: Duration = Duration::from_secs(180);
+
 /// Everything but a submission ends within this time after the signal.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -436,8 +439,8 @@ impl Daemon {
             let message_id = Message::TokenUnchanged.id();
             tracing::warn!(
                 message_id,
-                "the token is still the one that is refused; where systemd hands it over, a new one comes with systemctl restart, not with \
-                 a reload"
+                "the token is the one that the account was refused with; if another one was put in place, systemd hands it over at \
+                 systemctl restart, not at a reload"
             );
         }
         self.shells = Arc::new(Shells {
@@ -471,6 +474,7 @@ impl Daemon {
         {
             self.check_disk();
         }
+        self.mind_a_silent_server(now);
         self.today.look_at_the_clock(Timestamp::now());
         if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
             let mut changes = vec![change];
@@ -501,8 +505,7 @@ impl Daemon {
         }
     }
 
-    /// Whether a disk of this machine has not answered for longer than `patience`. The server of a network folder may be silent for as
-    /// long as it likes: starting again would not wake it, and what the API has made is fetched meanwhile.
+    /// Whether a disk of this machine has not answered for longer than `patience`.
     fn inbox_stands_still(&self, patience: Duration, now: Instant) -> bool {
         let silent = self.intake.unheard_since().map(|since| now.duration_since(since));
         let Some(silent) = silent.filter(|silent| *silent > patience && self.intake.is_local()) else { return false };
@@ -513,6 +516,26 @@ impl Daemon {
             silent.as_secs()
         );
         true
+    }
+
+    /// The server of a network folder may be silent for as long as it likes: starting again would not wake it, and what the API has made
+    /// is fetched meanwhile.
+    fn mind_a_silent_server(&mut self, now: Instant) {
+        let silent = self.silent_server_at().is_some_and(|at| at <= now);
+        if silent && !self.driver.pauses.has(PauseReason::InboxUnavailable) {
+            self.server_is_silent = true;
+            let message = format!("its server has not answered for more than {} s", SERVER_SILENT_AFTER.as_secs());
+            self.driver.pauses.raise(PauseReason::InboxUnavailable, message, None);
+        } else if !silent && self.server_is_silent {
+            self.server_is_silent = false;
+            self.driver.pauses.lift(PauseReason::InboxUnavailable);
+        }
+    }
+
+    /// When the silence of a network folder's server becomes too long, if it says nothing at present.
+    fn silent_server_at(&self) -> Option<Instant> {
+        let since = self.intake.unheard_since().filter(|_| !self.intake.is_local())?;
+        Some(since + SERVER_SILENT_AFTER)
     }
 
     fn learned_change(&mut self) -> Option<Change> {
@@ -572,6 +595,7 @@ impl Daemon {
             self.snapshot.next_due(&self.driver, &self.intake, &self.today),
             self.pulse_at,
             held.then(|| now + DISK_CHECK_EVERY),
+            self.silent_server_at().filter(|_| !self.server_is_silent),
             Some(self.prune_at),
         ]
         .into_iter()

@@ -47,7 +47,10 @@ pub fn share(folder: &Path) -> Result<(), FileError> {
         |errno: Errno| FileError { doing: "set the access list of", path: folder.to_owned(), source: errno.into() };
     let found = rustix::fs::fstat(dir.fd()).map_err(failed)?;
     let mode = Mode::from_raw_mode(found.st_mode);
-    if !mode.contains(Mode::RWXG) || found.st_uid != geteuid().as_raw() || has(folder, DEFAULT) {
+    if !mode.contains(Mode::RWXG)
+        || found.st_uid != geteuid().as_raw()
+        || has(rustix::fs::fgetxattr(dir.fd(), DEFAULT, &mut [0; 64]))
+    {
         return Ok(());
     }
     // The three bits of others are the low ones.
@@ -70,12 +73,12 @@ pub fn share(folder: &Path) -> Result<(), FileError> {
 /// Whether what lies at `path` has an access list of its own: then the rights of its group bound those of everybody whom the list
 /// names.
 pub fn is_listed(path: &Path) -> bool {
-    has(path, OWN)
+    has(rustix::fs::lgetxattr(path, OWN, &mut [0; 64]))
 }
 
-fn has(path: &Path, list: &str) -> bool {
-    // Only whether there is one counts, so it may be longer than what it is read into.
-    match rustix::fs::lgetxattr(path, list, &mut [0; 64]) {
+/// Whether there is a list, when it was to be read. Only that counts, so it may be longer than what it was read into.
+fn has(read: Result<usize, Errno>) -> bool {
+    match read {
         Ok(bytes) => bytes > 0,
         Err(errno) => errno == Errno::RANGE,
     }
@@ -113,6 +116,23 @@ mod tests {
             assert_eq!(is_listed(&inner), wanted, "{mode:o}");
             // The umask of whoever runs this test takes the group's right to write away, a list does not ask it.
             assert!(!wanted || fs::metadata(&inner).unwrap().mode() & 0o060 == 0o060, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_somebody_has_given_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, link) = (root.path().join("folder"), root.path().join("link"));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o770)).unwrap();
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        let given = list(&[(USER_OBJ, ALL, NOBODY), (GROUP_OBJ, 5, NOBODY), (OTHER, 0, NOBODY)]);
+        rustix::fs::setxattr(&folder, DEFAULT, &given, rustix::fs::XattrFlags::empty()).unwrap();
+        for path in [&folder, &link] {
+            share(path).unwrap();
+            let mut found = [0; 64];
+            let length = rustix::fs::getxattr(&folder, DEFAULT, &mut found).unwrap();
+            assert_eq!(&found[..length], given, "{}", path.display());
         }
     }
 }

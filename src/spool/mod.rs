@@ -125,10 +125,13 @@ impl Spool {
     pub fn open(settings: Settings, first_time: bool) -> Result<Self, OpenError> {
         make_folder_as(&settings.work, WORK_MODE)?;
         if first_time {
-            make_shared(&settings.inbox, first_time)?;
+            make_folder(&settings.inbox)?;
         }
         for folder in [&settings.outbox, &settings.error, &settings.archive] {
-            make_shared(folder, first_time)?;
+            make_folder(folder)?;
+        }
+        for folder in [&settings.inbox, &settings.outbox, &settings.error, &settings.archive] {
+            share(folder);
         }
         refuse_nested(&settings)?;
         let work = Dir::open(&settings.work)?;
@@ -275,29 +278,29 @@ pub fn make_folder_as(path: &Path, mode: Mode) -> Result<(), FileError> {
     let Some(name) = FileName::new(name.as_encoded_bytes()).filter(|_| !path.is_dir()) else {
         return make_folder(path);
     };
-    if !above.as_os_str().is_empty() {
-        make_folder(above)?;
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    if !above.is_dir() {
+        // Who may write there may put another folder in its place.
+        make_folder_as(above, ROOT_MODE)?;
     }
-    let above = Dir::open(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
+    let above = Dir::open(above)?;
     above.make_child_as(&name, mode)?;
     above.sync()
 }
 
-/// Makes a folder into which people put files or folders: what they put there must be ours to move. One that was there before the first
-/// start has its rights from whoever made it, unless that was us and a crash came in between.
-fn make_shared(path: &Path, first_time: bool) -> Result<(), FileError> {
-    if path.is_dir() && !first_time {
-        return Ok(());
+/// What people put into a folder must be ours to move.
+fn share(folder: &Path) {
+    if !folder.is_dir() {
+        // The inbox is away; the watch says so.
+        return;
     }
-    make_folder(path)?;
-    if let Err(error) = access::share(path) {
+    if let Err(error) = access::share(folder) {
         // People then need the right umask, and what is not ours to move waits and says so.
         tracing::warn!(
             "people of the daemon's group may put files there that it cannot move: {error}: {}",
             error.source
         );
     }
-    Ok(())
 }
 
 /// Locks `work/`, which is given up when the file is closed. A `status` that looks at the same instant holds the lock for a

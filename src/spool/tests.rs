@@ -926,3 +926,20 @@ fn what_was_archived_long_ago_is_forgotten_by_the_time_of_its_archiving() {
     fs::remove_dir_all(&archive).unwrap();
     assert!(spool.prune_archive(Duration::ZERO).is_err());
 }
+
+#[test]
+fn what_the_daemon_knows_of_payments_is_not_its_groups_to_write() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("srv/videos");
+    make_folder_as(&root, ROOT_MODE).unwrap();
+    make_folder_as(&root.join("work"), WORK_MODE).unwrap();
+    for (folder, allowed) in [("srv", 0o750), ("srv/videos", 0o750), ("srv/videos/work", 0o700)] {
+        let mode = fs::metadata(place.path().join(folder)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & !allowed, 0, "{folder} has {mode:o}");
+    }
+    // What is there stays as it is.
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o711)).unwrap();
+    make_folder_as(&root, ROOT_MODE).unwrap();
+    assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o711);
+}

@@ -83,7 +83,7 @@ fn owner(root: &Path) -> Option<Finding> {
         Finding::warning(
             "user",
             format!("this is user {user}, and {} belongs to user {owner}", root.display()),
-            format!("for the service's rights: jimengd check --unit jimengd; without systemd: sudo -u '#{owner}' jimengd check"),
+            format!("for a service's rights: jimengd check --unit with its name; without systemd: sudo -u '#{owner}' jimengd check"),
         )
     })
 }

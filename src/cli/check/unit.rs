@@ -16,10 +16,11 @@ use rustix::process::geteuid;
 use crate::cli::{ExitCode, Failure, print};
 
 /// How the keys begin that say who runs, with what, and in which surroundings: `systemd.exec(5)` and `systemd.resource-control(5)`.
-const SURROUNDINGS: [&str; 46] = [
+const SURROUNDINGS: [&str; 47] = [
     "AmbientCapabilities",
     "AppArmorProfile",
-    "Bind",
+    "BindPaths",
+    "BindReadOnlyPaths",
     "CacheDirectory",
     "Capability",
     "ConfigurationDirectory",
@@ -66,7 +67,7 @@ const SURROUNDINGS: [&str; 46] = [
 ];
 
 /// Keys that are taken over by their whole name, for others begin like them.
-const NAMED: [&str; 4] = ["User", "WorkingDirectory", "RequiresMountsFor", "WantsMountsFor"];
+const NAMED: [&str; 5] = ["JoinsNamespaceOf", "RequiresMountsFor", "User", "WantsMountsFor", "WorkingDirectory"];
 
 /// How the moment's units and files are called, before the process that made them.
 const STEM: &str = "jimengd-check-";
@@ -80,6 +81,9 @@ const OF_THE_MANAGER: [(i32, &str); 6] = [
     (226, "NAMESPACE: a path of ReadWritePaths=, BindPaths= or the like is not there or cannot be mounted"),
     (243, "CREDENTIALS: a file of LoadCredential= or LoadCredentialEncrypted= cannot be read or decrypted"),
 ];
+
+/// What `ExecMainCode` is of a process that has ended by itself, `CLD_EXITED` of `waitid(2)`.
+const EXITED: &str = "1";
 
 /// The service manager that is asked.
 struct Manager {
@@ -115,18 +119,24 @@ pub(super) fn run(unit: &str, json: bool) -> Result<ExitCode, Failure> {
         let shown = manager.ask(&["show", &format!("--property={name}"), "--value", "--", &moment.unit])?;
         Ok(String::from_utf8_lossy(&shown).trim().to_owned())
     };
-    match property("ExecMainStatus")?.parse::<i32>() {
+    let (status, ended) = (property("ExecMainStatus")?, property("ExecMainCode")?);
+    let config = i32::from(ExitCode::Config.code());
+    match (status.parse::<i32>(), ended == EXITED) {
         // It has said what it found, so it did run.
-        Ok(0) if !said.is_empty() => Ok(ExitCode::Ok),
-        Ok(status) if status == i32::from(ExitCode::Config.code()) && !said.is_empty() => Ok(ExitCode::Config),
-        Ok(status) => {
+        (Ok(0), true) if !said.is_empty() => Ok(ExitCode::Ok),
+        (Ok(status), true) if status == config && !said.is_empty() => Ok(ExitCode::Config),
+        (Ok(status), true) => {
             let known = OF_THE_MANAGER.iter().find(|(code, _)| *code == status).map(|(_, told)| *told);
             let complaint = String::from_utf8_lossy(&started.stderr);
-            let told = known.unwrap_or(complaint.trim());
+            let told = known.or(Some(complaint.trim()).filter(|told| !told.is_empty())).unwrap_or("see above");
             let result = property("Result")?;
             Err(failed(anyhow!("the check could not be run as {unit} (exit code {status}, result {result}): {told}")))
         }
-        Err(_) => Err(failed(anyhow!("the service manager does not tell how the check ended"))),
+        (Ok(status), false) if status > 0 => Err(failed(anyhow!("the check was ended by signal {status}"))),
+        (Ok(_) | Err(_), _) => {
+            let complaint = String::from_utf8_lossy(&started.stderr);
+            Err(failed(anyhow!("the check was not run as {unit} ({}): {}", property("Result")?, complaint.trim())))
+        }
     }
 }
 
@@ -167,7 +177,8 @@ impl Manager {
             let process = name.strip_prefix(STEM).map(|rest| rest.trim_end_matches(|c: char| !c.is_ascii_digit()));
             let process = process.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
             if process.is_some_and(|pid| !pid.is_empty() && !Path::new("/proc").join(pid).exists()) {
-                // Whoever cannot take it away now can at the next boot.
+                // One whose process was killed stays as if it went on; whoever cannot take it away now can at the next boot.
+                let _ = self.command(&["stop", "--", &name]);
                 let _ = fs::remove_file(&path);
             }
         }
@@ -241,8 +252,9 @@ fn checking(text: &str, json: bool, slice: &str, output: &Path) -> Option<String
     }
     let start = start?;
     // Such marks say what failing means, or give rights that the check must not have.
-    let words: Vec<&str> = start.trim_start_matches(['-', '@', ':', '+', '!', '|']).split(' ').collect();
-    let run = words.iter().position(|word| *word == "run")?;
+    let words: Vec<&str> = start.trim_start_matches(['-', '+', '!', '|']).split(' ').collect();
+    let is_ours = |word: &str| Path::new(word).file_name().is_some_and(|name| name == "jimengd");
+    let run = words.windows(2).position(|pair| is_ours(pair[0]) && pair[1] == "run")? + 1;
     let check: Vec<&str> = words
         .iter()
         .enumerate()
@@ -327,9 +339,12 @@ mod tests {
 
     #[test]
     fn a_unit_that_runs_something_else_is_none_of_ours() {
-        for text in
-            ["[Service]\nExecStart=/usr/bin/sleep 1\n", "[Service]\nExecStart=/usr/bin/jimengd run\nExecStart=\n", ""]
-        {
+        for text in [
+            "[Service]\nExecStart=/usr/bin/sleep 1\n",
+            "[Service]\nExecStart=/usr/bin/npm run start\n",
+            "[Service]\nExecStart=/usr/bin/jimengd run\nExecStart=\n",
+            "",
+        ] {
             assert_eq!(checking(text, false, "system.slice", Path::new("/run/out")), None, "{text}");
         }
     }
