@@ -39,20 +39,7 @@ def commands() -> list[Command]:
         found += [Command(line, is_personal) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not found:
         raise Wrong(f"README.md's section {HEADING!r} has no commands")
-    return found
-
-
-def substituted(found: list[Command], table: dict[str, str]) -> list[Command]:
-    """The commands with the table's values for its placeholders. Each must be there, and none else may be left."""
-    for placeholder in table:
-        if not any(placeholder in command.line for command in found):
-            raise Wrong(f"README.md does not have the placeholder {placeholder!r} any more")
-    done = []
     for command in found:
-        line = command.line
-        for placeholder, value in table.items():
-            line = line.replace(placeholder, value)
-        if "…" in line.partition(" #")[0]:
-            raise Wrong(f"nobody knows what stands for … in README.md's `{line}`")
-        done.append(Command(line, command.is_personal))
-    return done
+        if "…" in command.line.partition(" #")[0]:
+            raise Wrong(f"nobody knows what stands for … in README.md's `{command.line}`")
+    return found

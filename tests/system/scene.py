@@ -19,6 +19,9 @@ TOKEN_FILE = "/etc/jimengd/api-token"
 # Nothing else holds these letters, so any place where they are found has the token.
 TOKEN = "sk-lab-9f4b7d21c86e"
 
+# One that the API does not take. Both are secrets.
+WRONG_TOKEN = "sk-lab-50e3c8a7f16b"
+
 # A person in the group jimengd, and one who is not.
 MEMBER = "alice"
 STRANGER = "bob"
@@ -190,14 +193,23 @@ class Scene:
             self.machine.run("systemctl", "daemon-reload")
 
     @contextmanager
-    def settings(self, text: str) -> Iterator[None]:
+    def settings(self, text: str, path: str = SETTINGS_FILE, owner: str = "root:root") -> Iterator[None]:
         """Another configuration for as long as the block; nobody is told of it."""
-        before = self.machine.read(SETTINGS_FILE)
-        self.machine.put(SETTINGS_FILE, text)
+        before = self.machine.read(path)
+        self.machine.put(path, text, owner=owner)
         try:
             yield
         finally:
-            self.machine.put(SETTINGS_FILE, before)
+            self.machine.put(path, before, owner=owner)
+
+    @contextmanager
+    def token(self, text: str) -> Iterator[None]:
+        """Another token in the file for as long as the block; the service has it from its next start."""
+        self.machine.put(TOKEN_FILE, text + "\n", "600")
+        try:
+            yield
+        finally:
+            self.machine.put(TOKEN_FILE, TOKEN + "\n", "600")
 
     def evidence(self) -> str:
         """How the service stands and what the journal says last: what a failure is shown with."""

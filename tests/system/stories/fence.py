@@ -4,7 +4,23 @@ import errno
 import re
 
 from lab import Wrong
-from scene import ROOT, SETTINGS_FILE, TOKEN_FILE, UNIT, Scene, wanted
+from scene import MEMBER, ROOT, SETTINGS_FILE, TOKEN_FILE, UNIT, Scene, wanted
+from stories.places import furnish_home, linger, start_instance
+
+# A configuration that is no YAML.
+BROKEN = "api: {base_url: [}\n"
+
+# Each line alone would keep a check from running or from failing.
+UNCHECKED = """[Unit]
+ConditionPathExists=/nonexistent
+[Service]
+ExecStart=
+ExecStart=-/usr/bin/jimengd run
+SuccessExitStatus=78
+"""
+
+# Greater than any process's number.
+NO_PROCESS = 1 << 22
 
 PROBES = "/opt/probes.pl"
 PROBE_UNIT = "jimengd-probe.service"
@@ -145,7 +161,8 @@ def check(scene: Scene) -> str:
     machine.run("systemctl", "stop", UNIT)
     expect_check(scene, "while it is down", 0)
 
-    machine.shell("install -d -o jimengd -g jimengd -m 2770 /srv/videos /srv/videos/inbox /srv/videos/work")
+    for name, mode in (("", "0750"), ("inbox", "2770"), ("work", "0700")):
+        machine.run("install", "-d", "-o", "jimengd", "-g", "jimengd", "-m", mode, f"/srv/videos/{name}")
     apart = "[Service]\nReadWritePaths=/srv/videos/inbox /srv/videos/work\n"
     folders = "folders: {inbox: /srv/videos/inbox, work: /srv/videos/work}\n"
     with scene.drop_in(apart), scene.settings(folders):
@@ -173,7 +190,7 @@ def check(scene: Scene) -> str:
 
     with scene.settings("folders: {outbox: inbox/out}\n"):
         expect_check(scene, "an outbox inside the inbox", 78, "outbox")
-    with scene.settings("api: {base_url: [}\n"):
+    with scene.settings(BROKEN):
         expect_check(scene, "a file that is no YAML", 78, SETTINGS_FILE)
     expect_check(scene, "after all that", 0)
     machine.run("systemctl", "reset-failed")
@@ -181,11 +198,52 @@ def check(scene: Scene) -> str:
     return "jimengd check --unit: 0 when all is well; 78 for mounts apart, rights, token, nested folders, a broken file"
 
 
-def expect_check(scene: Scene, what: str, code: int, *words: str) -> None:
-    """Fails unless the check ends with that code and says those words."""
-    done = scene.machine.run("jimengd", "check", "--unit", "jimengd", check=False)
+def check_of_others(scene: Scene) -> str:
+    """The same of an instance, of a member's own service, and past settings that are about something else."""
+    machine = scene.machine
+    scene.serving()
+    machine.run("systemctl", "stop", start_instance(scene, "a"))
+    # As a check that was killed leaves them; the number is no process's.
+    for end in ("service", "output"):
+        machine.put(f"/run/systemd/system/jimengd-check-{NO_PROCESS}.{end}", "[Service]\nExecStart=/bin/true\n")
+    expect_check(scene, "an instance", 0, unit="jimengd@a")
+    with scene.settings(BROKEN, "/etc/jimengd/a.yaml"):
+        expect_check(scene, "an instance with a broken file", 78, "/etc/jimengd/a.yaml", unit="jimengd@a")
+
+    environment = linger(scene)
+    furnish_home(scene)
+    hers, owner = f"/home/{MEMBER}/.config/jimengd/jimengd.yaml", f"{MEMBER}:{MEMBER}"
+    machine.put(hers, "", owner=owner)
+    expect_check(scene, "a member's own", 0, user=MEMBER, environment=environment)
+    with scene.settings(BROKEN, hers, owner):
+        expect_check(scene, "a member's own with a broken file", 78, hers, user=MEMBER, environment=environment)
+
+    machine.run("systemctl", "stop", UNIT)
+    with scene.drop_in(UNCHECKED):
+        machine.run("systemctl", "start", UNIT, check=False)
+        wanted("the condition keeps it from starting", scene.show("ConditionResult") == "no" and not scene.is_active())
+        expect_check(scene, "a condition that is not met, and exit codes forgiven", 0)
+        with scene.settings(BROKEN):
+            expect_check(scene, "the same and a broken file", 78, SETTINGS_FILE)
+    # Here systemd itself cannot run the check, so that its unit fails.
+    with scene.drop_in("[Service]\nReadWritePaths=/nonexistent\n"):
+        expect_check(scene, "a path that is not there", 78)
+    machine.run("systemctl", "start", UNIT)
+    return "jimengd check --unit of an instance and a member's own, past conditions and forgiven exit codes"
+
+
+def expect_check(scene: Scene, what: str, code: int, *words: str, unit: str = "jimengd", user: str | None = None,
+                 environment: dict[str, str] | None = None) -> None:
+    """Fails unless the check ends with that code, says those words, and leaves nothing behind."""
+    done = scene.machine.run("jimengd", "check", "--unit", unit, user=user, environment=environment, check=False)
     said = done.stdout + done.stderr
-    wanted(f"jimengd check --unit ends with {code} ({what})", done.returncode == code, done.returncode, said[-3000:])
+    wanted(f"jimengd check --unit {unit} ends with {code} ({what})", done.returncode == code, done.returncode,
+           said[-3000:])
     problems = "\n".join(line for line in said.splitlines() if code == 0 or "problem" in line)
     for word in words:
         wanted(f"it names {word!r} ({what})", word in problems, said[-3000:])
+    own = ("--user",) if user else ()
+    units = ("systemctl", *own, "list-units", "--all", "--plain", "--no-legend", "*jimengd*check*")
+    left = scene.machine.run(*units, user=user, environment=environment).stdout
+    left += scene.machine.run("find", "/run/systemd", "/run/user", "-name", "*jimengd-check*").stdout
+    wanted(f"it leaves nothing behind ({what})", not left, left)

@@ -5,7 +5,10 @@ import re
 from lab import until
 from scene import MEMBER, PICTURE, ROOT, STRANGER, Scene, wanted
 
-INBOX, OUTBOX, ERROR = f"{ROOT}/inbox", f"{ROOT}/outbox", f"{ROOT}/error"
+INBOX, OUTBOX, ERROR, ARCHIVE = f"{ROOT}/inbox", f"{ROOT}/outbox", f"{ROOT}/error", f"{ROOT}/archive"
+
+# The folders below a root that people and daemon share.
+SHARED = ("inbox", "outbox", "error", "archive")
 
 
 def a_pair(scene: Scene) -> str:
@@ -32,6 +35,25 @@ def a_folder(scene: Scene) -> str:
     until("the album to be empty", lambda: not scene.machine.exists(f"{INBOX}/album/dog.jpg"))
     scene.paid_once(prompt)
     return "the same from a subfolder that she made under umask 022"
+
+
+def her_folders_elsewhere(scene: Scene) -> str:
+    """A member makes folders in the way of what is delivered, with an umask that is not made for sharing."""
+    machine = scene.machine
+    scene.serving()
+    made = [f"{folder}/shoes" for folder in (OUTBOX, ARCHIVE, INBOX)]
+    try:
+        machine.shell('umask 022; mkdir "$@"', *made, user=MEMBER)
+        prompt = scene.drop("shoes/red", "lab: red shoes")
+        video = scene.video("shoes/red", seconds=20)
+        read_by_member(scene, video)
+        until("the picture in the archive", lambda: machine.exists(f"{ARCHIVE}/shoes/red.jpg"))
+        machine.shell('mv "$1" ~/', video, user=MEMBER)
+    finally:
+        # A delivery that they stop would stop the stories after this one, too.
+        machine.run("rm", "-rf", *made)
+    scene.paid_once(prompt)
+    return "folders that she made in outbox and archive under umask 022 take what comes of her pairs; she moves it away"
 
 
 def a_closed_umask(scene: Scene) -> str:
@@ -87,6 +109,15 @@ def again_after_a_failure(scene: Scene) -> str:
     wanted("the refusal was not paid for", scene.simulator.paid(refused) == 0)
     scene.paid_once(prompt)
     return "a refused pair is edited in error/ by the member, moved back by her, and becomes a video"
+
+
+def open_to_the_group(scene: Scene, folder: str) -> None:
+    """Fails unless whatever is made in the folder is the group's, whatever the umask, and nobody else's."""
+    words = ("getfacl", "--absolute-names", "--omit-header", "--default", folder)
+    lines = scene.machine.run(*words).stdout.split()
+    wanted(f"new files in {folder} are open to the group, whatever the umask",
+           any(line.startswith(("group::rw", "group:jimengd:rw")) for line in lines), lines)
+    wanted(f"new files in {folder} are nobody else's", "other::---" in lines, lines)
 
 
 def read_by_member(scene: Scene, video: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab import until
 from scene import ROOT, SETTINGS_FILE, TOKEN, TOKEN_FILE, UNIT, Scene, wanted
+from stories.files import SHARED, open_to_the_group
 from stories.places import start_instance
 
 # Path, owner, group, mode.
@@ -21,9 +22,6 @@ OWNED = (
     (f"{ROOT}/archive", "jimengd", "jimengd", "2770"),
 )
 
-# Where files of the group have rights whatever the umask of who made them.
-OPEN_TO_THE_GROUP = (f"{ROOT}/inbox", f"{ROOT}/error")
-
 SHIPPED = (
     "/usr/bin/jimengd",
     "/usr/share/man/man1/jimengd.1.gz",
@@ -35,6 +33,17 @@ SHIPPED = (
     "/usr/share/man/man7/jimengd-codes.7.gz",
     "/usr/share/bash-completion/completions/jimengd",
 )
+
+# What lies beside the roots and looks like one to who looks at names alone; and what an administrator put into roots.
+BACKUP = "/var/lib/jimengd-backup/2026.tar.gz"
+NOTES = (f"{ROOT}/note.txt", "/var/lib/jimengd-noted/note.txt")
+
+# An instance that is enabled.
+LINK = "/etc/systemd/system/multi-user.target.wants/jimengd@a.service"
+
+# Instances at the end: one with people's files, one with an administrator's note alone, one with nothing but a mount.
+LAST_INSTANCES = ("a", "noted", "apart")
+MOUNT = "/var/lib/jimengd-apart/outbox"
 
 # The most that the services may be exposed to, times ten.
 EXPOSURE_MAX = "11"
@@ -52,11 +61,8 @@ def from_the_file(scene: Scene) -> str:
     for path, *owned in OWNED:
         seen = machine.run("stat", "-c", "%U %G %a", path).stdout.split()
         wanted(f"{path} is {owned}", seen == list(owned), seen)
-    for folder in OPEN_TO_THE_GROUP:
-        lines = machine.run("getfacl", "--absolute-names", "--omit-header", "--default", folder).stdout.split()
-        wanted(f"new files in {folder} are open to the group, whatever the umask",
-               any(line.startswith(("group::rw", "group:jimengd:rw")) for line in lines), lines)
-        wanted(f"new files in {folder} are nobody else's", "other::---" in lines, lines)
+    for name in SHARED:
+        open_to_the_group(scene, f"{ROOT}/{name}")
     for path in SHIPPED:
         wanted(f"{path} is there", machine.exists(path))
     settings = machine.read(SETTINGS_FILE).splitlines()
@@ -159,9 +165,13 @@ def remove(scene: Scene) -> str:
     """Removed: stopped, and nothing of the people's or the operator's is gone."""
     machine = scene.machine
     scene.serving()
-    start_instance(scene, "a")
+    for name in LAST_INSTANCES:
+        start_instance(scene, name)
+    machine.run("systemctl", "enable", "jimengd@a.service")
     scene.drop("kept")
     scene.video("kept")
+    scene.drop("kept-too", inbox="/var/lib/jimengd-a/inbox")
+    scene.video("kept-too", "/var/lib/jimengd-a")
     machine.run("apt-get", "remove", "--yes", "jimengd")
     wanted("it does not run any more", machine.run("pgrep", "-x", "jimengd", check=False).returncode == 1)
     wanted("the unit is gone", not machine.exists(f"/usr/lib/systemd/system/{UNIT}"))
@@ -174,19 +184,45 @@ def remove(scene: Scene) -> str:
 
 
 def purge(scene: Scene) -> str:
-    """Purged: what is the package's own is gone, what is the people's is not."""
+    """Purged: what is the package's own is gone, what is the people's or somebody else's is not."""
     machine = scene.machine
-    if scene.is_installed():
+    status = machine.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "jimengd", check=False).stdout
+    if status != "config-files":
         remove(scene)
-    machine.put(f"{ROOT}/inbox/waiting.jpg", "not sent yet")
-    said = machine.run("apt-get", "purge", "--yes", "jimengd").stdout
-    for path in (SETTINGS_FILE, TOKEN_FILE, f"{ROOT}/ledger.db"):
+    theirs = {f"{ROOT}/inbox/waiting.jpg": "not sent yet", "/var/lib/jimengd-a/inbox/waiting.jpg": "nor this",
+              BACKUP: "years", **dict.fromkeys(NOTES, "a note")}
+    for path, text in theirs.items():
+        machine.put(path, text)
+    kept = (*theirs, f"{ROOT}/outbox/kept.mp4", f"{ROOT}/archive/kept.jpg", "/var/lib/jimengd-a/outbox/kept-too.mp4")
+    ledgers = [f"{root}/ledger.db" for root in (ROOT, *(f"/var/lib/jimengd-{name}" for name in LAST_INSTANCES))]
+    gone = (SETTINGS_FILE, TOKEN_FILE, *ledgers)
+    # What was never there would not show that it was taken away.
+    for path in gone:
+        wanted(f"{path} was there", machine.exists(path))
+    wanted(f"{LINK} was there", is_link(scene, LINK))
+    machine.run("mount", "-t", "tmpfs", "outbox", MOUNT)
+    try:
+        said = machine.run("apt-get", "purge", "--yes", "jimengd").stdout
+    finally:
+        machine.run("umount", MOUNT)
+    for path in gone:
         wanted(f"{path} is gone", not machine.exists(path))
-    left = machine.shell("find /var/lib/jimengd-* -name 'ledger.db*' 2>/dev/null || :")
-    wanted("the instances' ledgers are gone, too", not left, left)
-    for path in (f"{ROOT}/inbox/waiting.jpg", f"{ROOT}/outbox/kept.mp4", f"{ROOT}/archive/kept.jpg"):
+    wanted(f"{LINK} is gone", not is_link(scene, LINK))
+    left = machine.shell("find /var/lib/jimengd* -name 'ledger.db*'; find /var/lib/jimengd-apart -type f || :")
+    wanted("nothing is left of the ledgers, and no file of the root with the mount", not left, left)
+    for path in kept:
         wanted(f"{path} is kept", machine.exists(path))
-    wanted("it says what it keeps", ROOT in said, said[-1500:])
+    wanted("no file was changed", all(machine.read(path) == text for path, text in theirs.items()))
+    told = [line for line in said.splitlines() if "kept" in line]
+    for root in (ROOT, "/var/lib/jimengd-a", "/var/lib/jimengd-noted"):
+        is_told = any(re.search(rf"{root}(?![\w-])", line) for line in told)
+        wanted(f"it says that it kept {root}", is_told, said[-1500:])
     found = machine.run("grep", "-rl", TOKEN, "/etc", "/var/lib", check=False).stdout
     wanted("the token is nowhere any more", not found, found)
-    return "purged: configuration, token and ledger are gone; the people's files are kept, and it says so"
+    return ("purged, past a mount: configuration, token, ledgers and links are gone; files of people and "
+            "administrators and a backup are kept, and it says so")
+
+
+def is_link(scene: Scene, path: str) -> bool:
+    """Whether a link is there, wherever it leads."""
+    return not scene.machine.run("test", "-L", path, check=False).returncode

@@ -1,12 +1,18 @@
 """What the journal tells, and what happens when it does not listen."""
 
+import time
+
 from lab import until
-from scene import Scene, wanted
+from scene import ROOT, UNIT, Scene, wanted
 
 # The states of a job that goes well, in their order; others may come between.
 STATES = ("queued", "submitting", "submitted", "ready", "fetched", "delivered")
 
 WARNING, INFO = "4", "6"
+
+# How many entries may wait for the journal, and pairs that are delivered while more of them want to.
+QUEUE_MAX = 4096
+FLOODED = 3
 
 
 def one_job(scene: Scene) -> str:
@@ -71,6 +77,44 @@ def that_stands_still(scene: Scene) -> str:
     for pair in ("unheard", "heard"):
         until(f"the story of {pair}, or the count of the entries that were lost", lambda: is_told(pair))
     return "journald stopped dead and restarted: delivered meanwhile, told afterwards"
+
+
+def entries_lost(scene: Scene) -> str:
+    """More entries than may wait while journald is stopped dead: the work goes on, and what was lost is counted."""
+    scene.serving()
+    machine = scene.machine
+    journald = scene.show("MainPID", "systemd-journald.service")
+    began = time.time()
+    with scene.drop_in("[Service]\nEnvironment=JIMENGD_LOG__LEVEL=trace\n"):
+        machine.run("systemctl", "restart", UNIT)
+        machine.run("kill", "-STOP", journald)
+        try:
+            # A name that the inbox leaves alone. Each time is three events at least, and each event an entry.
+            machine.shell(f'for n in {{1..{QUEUE_MAX}}}; do : >"$1"; done; rm "$1"', f"{ROOT}/inbox/.flood")
+            prompts = [scene.drop(f"flooded-{n}") for n in range(FLOODED)]
+            for n in range(FLOODED):
+                scene.video(f"flooded-{n}")
+            state = machine.shell(f"cut -d' ' -f3 /proc/{journald}/stat").strip()
+            wanted("journald stood still meanwhile", state == "T", state)
+        finally:
+            machine.run("kill", "-CONT", journald)
+        lost = until("the count of the entries that were lost", lambda: [
+            entry for entry in scene.journal("-t", "jimengd", since=began) if "LOST" in entry
+        ])[0]
+        wanted("as many were lost as had no room", int(lost["LOST"]) >= QUEUE_MAX, lost["LOST"])
+        wanted("that is a warning", lost["PRIORITY"] == WARNING, lost["PRIORITY"])
+        listed = machine.run("journalctl", "--no-pager", "--list-catalog", lost.get("MESSAGE_ID", "none"), check=False)
+        wanted("its MESSAGE_ID is that of lost entries in the catalogue", "entries were lost" in listed.stdout,
+               lost, listed.stdout + listed.stderr)
+        # With every entry there is, among which the token must not be either.
+        prompts.append(scene.drop("after-the-flood"))
+        scene.video("after-the-flood")
+        job = scene.job("after-the-flood")
+        until("its story", lambda: set(states(scene, job)).issuperset(STATES))
+    machine.run("systemctl", "restart", UNIT)
+    scene.paid_once(*prompts)
+    return (f"a flood of entries while journald stands still: {FLOODED} pairs delivered meanwhile, "
+            f"{lost['LOST']} lost entries counted afterwards")
 
 
 def states(scene: Scene, job: str) -> list[str]:

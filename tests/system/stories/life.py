@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 
 from lab import Wrong, until
-from scene import ROOT, SETTINGS_FILE, TOKEN, TOKEN_FILE, UNIT, Scene, wanted
+from scene import ROOT, SETTINGS_FILE, TOKEN, TOKEN_FILE, UNIT, WRONG_TOKEN, Scene, wanted
 from simulator import SLOW_SECONDS, SLOW_WORDS
+from stories.places import start_instance
 
 # Where the program with fail points lies on the machine.
 DEBUG_PROGRAM = "/opt/jimengd-debug"
@@ -41,25 +42,41 @@ def start(scene: Scene) -> str:
 
 def reload(scene: Scene) -> str:
     """New settings hold after a reload; wrong ones make it fail and change nothing."""
-    machine = scene.machine
     scene.serving()
-    process = scene.show("MainPID")
+    reload_right_and_wrong(scene, UNIT, ROOT, SETTINGS_FILE)
+    return "reload changes a setting; with a wrong file it fails, the old setting holds, the journal says why"
+
+
+def reload_of_an_instance(scene: Scene) -> str:
+    """The same of an instance, whose root is in its unit and not in the file that is wrong."""
+    if not scene.is_installed():
+        scene.install()
+    unit = start_instance(scene, "a")
+    reload_right_and_wrong(scene, unit, "/var/lib/jimengd-a", "/etc/jimengd/a.yaml")
+    scene.machine.run("systemctl", "stop", unit)
+    return "the same of an instance: with a wrong file its reload fails, the old setting holds, the journal says why"
+
+
+def reload_right_and_wrong(scene: Scene, unit: str, root: str, file: str) -> None:
+    """Reloads a service that runs with a right file, a wrong one, and its own again."""
+    machine = scene.machine
+    process = scene.show("MainPID", unit)
 
     def has_receipt(name: str) -> bool:
-        prompt = scene.drop(name)
-        scene.video(name)
+        prompt = scene.drop(name, f"lab: {name} of {unit}", inbox=f"{root}/inbox")
+        scene.video(name, root)
         scene.paid_once(prompt)
-        return machine.exists(f"{ROOT}/outbox/{name}.receipt.yaml")
+        return machine.exists(f"{root}/outbox/{name}.receipt.yaml")
 
     wanted("receipts are written at first", has_receipt("before-reload"))
-    with scene.settings("outbox: {receipt: false}\n"):
-        machine.run("systemctl", "reload", UNIT)
+    with scene.settings("outbox: {receipt: false}\n", file):
+        machine.run("systemctl", "reload", unit)
         wanted("the new setting holds: no receipt", not has_receipt("after-reload"))
-        machine.put(SETTINGS_FILE, "outbox: {receit: true}\n")
+        machine.put(file, "outbox: {receit: true}\n")
         began = time.time()
-        done = machine.run("systemctl", "reload", UNIT, check=False)
+        done = machine.run("systemctl", "reload", unit, check=False)
         wanted("systemctl reload fails", done.returncode, done.returncode)
-        wanted("the service is up", scene.is_active(), scene.show("ActiveState"))
+        wanted("the service is up", scene.is_active(unit), scene.show("ActiveState", unit))
 
         def says_why() -> bool:
             told = scene.journal(f"_PID={process}", since=began)
@@ -67,10 +84,59 @@ def reload(scene: Scene) -> str:
 
         until("the daemon to say in the journal what is wrong", says_why, 20)
         wanted("the old setting holds: no receipt", not has_receipt("after-refusal"))
-    machine.run("systemctl", "reload", UNIT)
+    machine.run("systemctl", "reload", unit)
     wanted("a good reload after a bad one holds: a receipt", has_receipt("after-mending"))
-    wanted("it was one process all the time", scene.show("MainPID") == process)
-    return "reload changes a setting; with a wrong file it fails, the old setting holds, the journal says why"
+    wanted("it was one process all the time", scene.show("MainPID", unit) == process)
+
+
+def token(scene: Scene) -> str:
+    """A token that is refused, and the right one after it, which comes with a restart alone."""
+    machine = scene.machine
+    scene.serving()
+    machine.run("systemctl", "stop", UNIT)
+    prompt = scene.drop("shut-out")
+    before = listing(scene)
+    began = time.time()
+    with scene.token(WRONG_TOKEN):
+        machine.run("systemctl", "start", UNIT)
+        is_paused(scene)
+        # The pair that has found out goes back.
+        until("the inbox as it was", lambda: listing(scene) == before)
+
+    def told(since: float, **fields: str) -> list[str]:
+        entries = scene.journal("-t", "jimengd", *(f"{name}={value}" for name, value in fields.items()), since=since)
+        return [str(entry["MESSAGE"]) for entry in entries]
+
+    until("an error about the account", lambda: told(began, PRIORITY="3", REASON="account"), 10)
+    # Outside of the block: the right token is in its place now.
+    began = time.time()
+    machine.run("systemctl", "reload", UNIT)
+    until("the journal to say that a new token comes with a restart", lambda: [
+        words for words in told(began, PRIORITY="4") if "systemctl restart" in words and "token" in words
+    ], 10)
+    until("another try", lambda: told(began, PAIR="shut-out"), 20)
+    until("the inbox as it was", lambda: listing(scene) == before)
+    is_paused(scene)
+    wanted("nothing was paid", scene.simulator.paid(prompt) == 0)
+    machine.run("systemctl", "restart", UNIT)
+    scene.video("shut-out")
+    scene.paid_once(prompt)
+    return "a refused token pauses, and no pair fails; reload says that restart brings the right one, and it does"
+
+
+def listing(scene: Scene) -> str:
+    """What lies in inbox and error/, with all that a move to and fro might change."""
+    return scene.machine.shell(
+        """
+        find "$@" -type f -printf '%p %s %u %g %m %T@\\n' | sort
+        find "$@" -type f -exec sha256sum {} + | sort
+        """,
+        f"{ROOT}/inbox", f"{ROOT}/error")
+
+
+def is_paused(scene: Scene) -> None:
+    """Waits for the status line to begin with the pause for the account's sake."""
+    until("the status line to tell the pause", lambda: scene.show("StatusText").startswith("Paused: account"), 20)
 
 
 def stop(scene: Scene) -> str:

@@ -11,8 +11,8 @@ from stories.places import linger
 DESK = "/srv/desk"
 HOME = f"/home/{MEMBER}"
 
-# What README.md leaves to its reader, and what it is here.
-PLACEHOLDERS = {"sk-…": TOKEN}
+# The files with tokens that README.md leaves to its reader.
+TOKEN_FILES = (f"{DESK}/token.txt", f"{DESK}/studio-token.txt", f"{HOME}/token.txt")
 
 # What must have come of a command, by how it begins, before the next one is run.
 OUTCOMES: dict[str, Callable[[Scene, str], object]] = {
@@ -32,7 +32,7 @@ OUTCOMES: dict[str, Callable[[Scene, str], object]] = {
 def word_by_word(scene: Scene) -> str:
     """Every command of the section, in order."""
     machine = scene.machine
-    commands = readme.substituted(readme.commands(), PLACEHOLDERS)
+    commands = readme.commands()
     for beginning in OUTCOMES:
         if not any(command.line.startswith(beginning.rstrip()) for command in commands):
             raise Wrong(f"README.md has no command any more that begins with `{beginning}`")
@@ -41,14 +41,15 @@ def word_by_word(scene: Scene) -> str:
     for folder, owner in ((DESK, "root:root"), (HOME, f"{MEMBER}:{MEMBER}")):
         machine.put(f"{folder}/cat.jpg", PICTURE_SOURCE.read_bytes(), owner=owner)
         machine.put(f"{folder}/cat.yaml", f'prompt: "{prompt}"\n', owner=owner)
+    for path in TOKEN_FILES:
+        machine.put(path, TOKEN + "\n", "600", f"{MEMBER}:{MEMBER}" if path.startswith(HOME) else "root:root")
     machine.run("cp", f"{PACKAGE}/{scene.package.name}", DESK)
     environment = linger(scene)
     for command in commands:
         follow(scene, command, environment)
     # The last block's restart has the token from somewhere else.
     scene.paid_once(prompt, one_more(scene))
-    substitutions = ", ".join(f"{placeholder} for a token" for placeholder in PLACEHOLDERS)
-    return f"README.md's {len(commands)} commands about the service, word by word but for {substitutions}"
+    return f"README.md's {len(commands)} commands about the service, word by word"
 
 
 def one_more(scene: Scene) -> str:
@@ -60,7 +61,7 @@ def one_more(scene: Scene) -> str:
 
 def follow(scene: Scene, command: readme.Command, environment: dict[str, str]) -> None:
     """Runs one command as who is meant to run it, and waits for what must come of it."""
-    # Through standard input, for command lines may get into the journal, and tokens must not.
+    # Through standard input, for command lines may get into the journal, and a token in one of them must not.
     words = ("bash", "-c", 'eval "$(cat)"')
     if command.is_personal:
         done = scene.machine.run(*words, stdin=command.line, user=MEMBER, folder=HOME, environment=environment,
