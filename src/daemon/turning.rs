@@ -528,7 +528,10 @@ impl Daemon {
             self.driver.pauses.raise(PauseReason::InboxUnavailable, message, None);
         } else if !silent && self.server_is_silent {
             self.server_is_silent = false;
-            self.driver.pauses.lift(PauseReason::InboxUnavailable);
+            // It may have answered that there is no inbox.
+            if self.intake.available() {
+                self.driver.pauses.lift(PauseReason::InboxUnavailable);
+            }
         }
     }
 
@@ -595,7 +598,8 @@ impl Daemon {
             self.snapshot.next_due(&self.driver, &self.intake, &self.today),
             self.pulse_at,
             held.then(|| now + DISK_CHECK_EVERY),
-            self.silent_server_at().filter(|_| !self.server_is_silent),
+            // What is past was minded.
+            self.silent_server_at().filter(|at| *at > now),
             Some(self.prune_at),
         ]
         .into_iter()
