@@ -114,12 +114,12 @@ fn paragraphs(message: Message) -> Vec<String> {
         ],
         Message::Submitting => &[
             "The intent is on the disk before the request leaves. Should the machine die now, the pair is in doubt and is not sent again \
-             by itself.",
+             by itself unless tasks.in_doubt says so.",
             "Nothing is to be done.",
         ],
         Message::Accepted => &[
-            "From now on the task is paid for. @PAIR@ is not sent again, and its video is asked for until it is there or the API has \
-             given it up.",
+            "From now on the task counts as paid for, and the video of @PAIR@ is asked for until it is there or the API has given the task \
+             up. Another task is paid for only where tasks.extra_attempts or tasks.in_doubt says so.",
             "Nothing is to be done. The provider knows it as task @TASK_ID@.",
         ],
         Message::AskedAgain => &[
@@ -133,7 +133,7 @@ fn paragraphs(message: Message) -> Vec<String> {
             "Nothing is to be done.",
         ],
         Message::Delivered => &[
-            "The video of @PAIR@ is in the outbox, with a receipt that tells how to make it again.",
+            "The video of @PAIR@ is in the outbox. Its receipt, unless outbox.receipt says that there is none, tells how to make it again.",
             "Nothing is to be done. All of its story: journalctl JOB_ID=@JOB_ID@",
         ],
         Message::InDoubt => &[
