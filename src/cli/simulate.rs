@@ -80,14 +80,23 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// Mean time that a task takes.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = number)]
     task_seconds: f64,
+    /// Spread of that time: the standard deviation of its logarithm.
+    #[arg(long, value_name = "SIGMA", default_value_t = Settings::default().task_sigma, value_parser = number)]
+    task_sigma: f64,
+    /// The part of its time that a task spends in the queue, drawn for each task up to that part; if none is given, a tenth.
+    #[arg(long, value_name = "PART", value_parser = part)]
+    queued_max: Option<f64>,
     /// Tasks at once, beyond which submissions are 50430; 0: no limit.
     #[arg(long, value_name = "TASKS", default_value_t = 2)]
     concurrency: usize,
     /// Submissions and polls a second, beyond which they are 50429; 0: no limit.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 0.0, value_parser = seconds)]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 0.0, value_parser = number)]
     rate: f64,
+    /// How many of them may come at once after a rest; if no number is given, those of one second.
+    #[arg(long, value_name = "REQUESTS", value_parser = number)]
+    burst: Option<f64>,
     /// `Retry-After` with 50429 and 50430.
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u64>,
@@ -112,7 +121,7 @@ impl std::fmt::Debug for Simulate {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+fn number(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if number >= 0.0 => Ok(number),
         Ok(_) | Err(_) => Err("not a number from 0 on".to_owned()),
@@ -164,6 +173,7 @@ fn settings(args: Simulate) -> anyhow::Result<Settings> {
         None => args.token,
     };
     anyhow::ensure!(token.as_ref().is_none_or(|token| !token.is_empty()), "the token to accept is empty");
+    let defaults = Settings::default();
     Ok(Settings {
         listen: args.listen,
         token,
@@ -171,13 +181,16 @@ fn settings(args: Simulate) -> anyhow::Result<Settings> {
         script,
         misbehave: args.misbehave,
         task_seconds: args.task_seconds,
+        task_sigma: args.task_sigma,
+        queued_part: args.queued_max.map_or(defaults.queued_part, |most| 0.0..=most),
         concurrency: Some(args.concurrency).filter(|limit| *limit > 0),
         requests_per_second: Some(args.rate).filter(|rate| *rate > 0.0),
+        requests_burst: args.burst,
         retry_after: args.retry_after,
         links: args.links,
         link_life: Duration::from_secs(args.link_seconds),
         video_bytes: args.video_bytes,
-        ..Settings::default()
+        ..defaults
     })
 }
 
@@ -206,6 +219,7 @@ mod tests {
         let settings = settings_of(&[]).unwrap();
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8787");
         assert_eq!((settings.concurrency, settings.misbehave), (Some(2), 0.0));
+        assert_eq!((settings.task_sigma, settings.queued_part, settings.requests_burst), (0.35, 0.1..=0.1, None));
         assert_eq!(settings_of(&["--listen", "0.0.0.0:1"]).unwrap().listen.to_string(), "0.0.0.0:1");
     }
 
@@ -221,14 +235,27 @@ mod tests {
             "sk-1",
             "--link-seconds",
             "5",
+            "--burst=9",
+            "--task-sigma=0.8",
+            "--queued-max=0.5",
         ])
         .unwrap();
         assert_eq!((settings.misbehave, settings.concurrency, settings.requests_per_second), (0.15, None, Some(2.5)));
+        assert_eq!((settings.task_sigma, settings.queued_part), (0.8, 0.0..=0.5));
+        assert_eq!(settings.requests_burst, Some(9.0));
         assert_eq!((settings.token.as_deref(), settings.link_life), (Some("sk-1"), Duration::from_secs(5)));
         assert_eq!(settings_of(&["--links=https://cdn.example/"]).unwrap().links.unwrap(), "https://cdn.example");
-        for wrong in
-            ["--misbehave=2", "--task-seconds=-1", "--rate=x", "--token=", "--links=cdn.example", "--links=http:///"]
-        {
+        for wrong in [
+            "--queued-max=2",
+            "--task-sigma=x",
+            "--burst=-1",
+            "--misbehave=2",
+            "--task-seconds=-1",
+            "--rate=x",
+            "--token=",
+            "--links=cdn.example",
+            "--links=http:///",
+        ] {
             assert!(settings_of(&[wrong]).is_err(), "{wrong}");
         }
     }

@@ -26,6 +26,7 @@ pub mod world;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -56,10 +57,16 @@ pub struct Settings {
     pub misbehave: f64,
     /// Mean time of a task; 0: none. Infinite: until [`Simulator::finish`].
     pub task_seconds: f64,
-    /// Tasks at once; beyond, 50430.
+    /// Spread of that time, which is lognormal: the standard deviation of its logarithm.
+    pub task_sigma: f64,
+    /// The part of its time that a task spends in the queue, drawn for each task with every part as likely.
+    pub queued_part: RangeInclusive<f64>,
+    /// Tasks at once; beyond, 50430. [`Simulator::limit`] changes it in mid-run.
     pub concurrency: Option<usize>,
-    /// Submissions and polls together, in bursts of one second's worth; beyond, 50429.
+    /// Submissions and polls together; beyond, 50429.
     pub requests_per_second: Option<f64>,
+    /// How many of them may come at once after a rest, one at least; `None`: one second's worth.
+    pub requests_burst: Option<f64>,
     /// `Retry-After` in seconds with both refusals.
     pub retry_after: Option<u64>,
     /// Where links lead, as `https://cdn.example`; `None`: by plain http to the host that was asked.
@@ -86,8 +93,11 @@ impl Default for Settings {
             script: None,
             misbehave: 0.0,
             task_seconds: 1.0,
+            task_sigma: 0.35,
+            queued_part: 0.1..=0.1,
             concurrency: None,
             requests_per_second: None,
+            requests_burst: None,
             retry_after: None,
             links: None,
             link_life: Duration::from_secs(3600),
@@ -238,6 +248,12 @@ impl Simulator {
     /// Ends a task now, however long it was to take; false if there is no such task.
     pub fn finish(&self, task_id: &str) -> bool {
         self.shared.change(|world| world.finish(task_id))
+    }
+
+    /// Lets only so many tasks be made at once from now on; `None`: any number. A limit that falls cancels nothing: only
+    /// new submissions are refused while too many are being made.
+    pub fn limit(&self, tasks: Option<usize>) {
+        self.shared.change(|world| world.limit_to(tasks));
     }
 
     /// Puts another script in the place of the present one, its counts at zero.
