@@ -25,15 +25,16 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Starts the daemon against `base_url` with `settings`, which are YAML below the root of the configuration, and waits
-    /// until it says that it is ready.
+    /// Starts the daemon against `base_url` with `settings`, which are YAML below the root of the configuration, and `api`,
+    /// which is YAML below `api`, and waits until it says that it is ready. No rate is kept unless `api` names one.
     pub async fn start(base_url: &str, api: &str, settings: &str) -> Result<Self> {
         // The folder of the build is on a real disk, which the system's folder for temporary files often is not.
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).context("cannot make a root")?;
         fs::create_dir(root.path().join("staging"))?;
         let configuration = root.path().join("jimengd.yaml");
+        let rate = if api.contains("requests_per_second") { "" } else { "  requests_per_second: 0\n" };
         let text = format!(
-            "root: {}\nmin_free: null\napi:\n  base_url: {base_url}\n  allow_insecure: true\n  requests_per_second: 0\n{api}{settings}",
+            "root: {}\nmin_free: null\napi:\n  base_url: {base_url}\n  allow_insecure: true\n{rate}{api}{settings}",
             root.path().display()
         );
         fs::write(&configuration, text)?;
