@@ -337,6 +337,65 @@ async fn priority_goes_first_and_then_the_folders_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_pairs_of_one_folder_let_two_others_have_their_turn() {
+    let rig = Rig::new(patient_vendor(), "tasks: {max: 1}");
+    let folders = ["many", "few", "some"];
+    // A folder made later is heard of later.
+    for folder in folders {
+        fs::create_dir(rig.inbox(folder)).unwrap();
+    }
+    let daemon = rig.start();
+    rig.drop_pair("first", "first");
+    rig.until_paid(1).await;
+    for (folder, pairs) in [("many", 100), ("few", 2), ("some", 2)] {
+        for n in 0..pairs {
+            rig.drop_pair(&format!("{folder}/{n:03}"), &format!("{folder} {n}"));
+        }
+    }
+    rig.drop_with("many/last", "prompt: urgent\npriority: 1\n");
+    // A bad pair is rejected as soon as it was judged, and judged after those that came before it.
+    for (n, folder) in ["many", "few", "some", "many"].iter().enumerate() {
+        rig.drop_with(&format!("{folder}/bad{n}"), "prompt: [no]\n");
+        rig.until_reports(n + 1).await;
+    }
+    for n in 1..=9 {
+        assert!(rig.vendor().finish(&rig.vendor().tasks().last().unwrap().task_id));
+        rig.until_paid(n + 1).await;
+    }
+    daemon.stop().await;
+    rig.assert_everywhere_once();
+    let order: Vec<_> = rig.vendor().tasks().into_iter().map(|task| task.prompt).collect();
+    assert_eq!(order[..2], ["first", "urgent"]);
+    for (n, turn) in order[2..8].chunks(3).enumerate() {
+        for folder in folders {
+            assert!(turn.contains(&format!("{folder} {n}")), "turn {n}: {order:?}");
+        }
+    }
+    assert_eq!(order[8..], ["many 2", "many 3"], "what is left, the oldest first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_has_gone_stale_is_asked_for_anew_and_nothing_is_paid_for_it() {
+    // The transfers that break take longer than the link lives.
+    let settings = Settings { link_life: Duration::from_secs(2), ..vendor() };
+    let rig = Rig::new(settings, "");
+    rig.vendor().follow(script("- {on: download, times: 4, do: {close: head}}"));
+    rig.drop_pair("cat", "A cat");
+    let outcome = rig.run_once().await;
+    assert_eq!((outcome.delivered, outcome.failed), (1, 0), "{}", rig.scene());
+    rig.assert_all_is_well();
+    let asked: Vec<_> = rig.vendor().requests().into_iter().filter(|request| request.method == "GET").collect();
+    let is_poll = |path: &str| path.starts_with("/task/");
+    let stale = asked.iter().position(|request| !is_poll(&request.path) && request.status == Some(403));
+    let stale = stale.unwrap_or_else(|| panic!("no link went stale\n{}", rig.scene()));
+    let [anew, fetched] = [&asked[stale + 1], &asked[asked.len() - 1]];
+    assert!(is_poll(&anew.path), "it is asked for before anything is fetched: {}", anew.path);
+    assert_eq!((is_poll(&fetched.path), fetched.status), (false, Some(200)));
+    assert_ne!(fetched.path, asked[stale].path, "another link");
+    assert_eq!((rig.vendor().paid(), &rig.receipt("cat")["attempts"]), (1, &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_transfer_leaves_nothing_half_and_is_taken_up_again() {
     let rig = Rig::new(Settings { video_bytes: Some(400_000), ..vendor() }, "");
     rig.vendor().follow(script(

@@ -21,6 +21,7 @@ mod rejection;
 mod rig;
 mod shipped_files;
 mod shutdown;
+mod slots;
 mod tables;
 mod throttling;
 mod wire_contract;

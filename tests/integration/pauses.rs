@@ -1,10 +1,16 @@
 //! What is nobody's fault in the inbox makes the daemon wait, say why, and go on: no pair fails for it.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use jimengd::simulator::{Script, Settings};
 
-use crate::rig::{Rig, Running, TOKEN, faulty_vendor, patient_vendor, script, vendor};
+use crate::rig::{Rig, Running, TOKEN, faulty_vendor, patient_vendor, pictures, script, sidecar, vendor};
 
 /// The daemon holds back for `reason`, and the pair lies in the inbox as if nothing had been.
 async fn until_held(rig: &Rig, reason: &str, files: &[&str]) {
@@ -43,6 +49,72 @@ async fn a_wrong_token_makes_one_loud_message_and_waits_for_the_right_one() {
     assert_eq!(daemon.code().await, 0);
     rig.assert_everywhere_once();
     assert_eq!(rig.vendor().paid(), 3);
+}
+
+/// A token that the API does not take.
+const NOT_LET_IN: &str = "{status: 401, body: envelope}";
+
+/// The inbox's files: which they are, and what is in them.
+fn as_they_are(rig: &Rig) -> BTreeMap<String, (u64, Vec<u8>)> {
+    let file = |name: String| {
+        let path = rig.inbox(&name);
+        (name, (fs::metadata(&path).unwrap().ino(), fs::read(&path).unwrap()))
+    };
+    rig.list("inbox").into_iter().map(file).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_token_is_refused_the_inbox_is_left_alone_and_work_goes_on_by_itself() {
+    let rig = Rig::new(patient_vendor(), "");
+    let daemon = rig.start();
+    rig.drop_pair("first", "first");
+    rig.until_paid(1).await;
+    rig.until("asked", || rig.vendor().tasks()[0].polls > 0).await;
+    rig.vendor().follow(script(&format!("- {{on: submit, do: {NOT_LET_IN}}}\n- {{on: poll, do: {NOT_LET_IN}}}")));
+    rig.until("paused", || rig.is_paused("account")).await;
+    for name in ["a", "b", "c"] {
+        rig.drop_pair(name, &format!("{name} [seconds 0]"));
+    }
+    let before = as_they_are(&rig);
+    rig.until("the pairs were seen", || rig.snapshot().is_some_and(|said| said.waiting == 3)).await;
+    let asked = rig.vendor().tasks()[0].polls;
+    rig.until("still asked", || rig.vendor().tasks()[0].polls >= asked + 3).await;
+    assert!(rig.is_paused("account"));
+    assert_eq!(as_they_are(&rig), before);
+    assert_eq!((rig.vendor().paid(), rig.reports()), (1, 0), "{}", rig.scene());
+    // Neither a reload nor a restart: the next poll is the probe.
+    rig.vendor().follow(Script::default());
+    rig.until_paid(4).await;
+    assert!(rig.vendor().finish(&rig.vendor().tasks()[0].task_id));
+    rig.until_ended(4, 0).await;
+    rig.until("no pause is left", || rig.snapshot().is_some_and(|said| said.paused.is_empty())).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    assert_eq!(rig.vendor().paid(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_refused_to_submissions_is_tried_again_by_itself() {
+    let rig = Rig::new(faulty_vendor(&format!("- {{on: submit, do: {NOT_LET_IN}}}")), "");
+    let names = ["a", "b", "c"];
+    for name in names {
+        rig.drop_pair(name, name);
+    }
+    let before = as_they_are(&rig);
+    let daemon = rig.start();
+    let files: Vec<&str> = before.keys().map(String::as_str).collect();
+    until_held(&rig, "account", &files).await;
+    assert_eq!(as_they_are(&rig), before, "the pair that was tried is back as it was");
+    rig.vendor().follow(Script::default());
+    // The first probe comes after half a minute to a minute.
+    let goes_on = rig.vendor().wait_until(Duration::from_secs(120), |world| world.paid() == 3);
+    assert!(goes_on.await, "{}", rig.scene());
+    rig.until_ended(3, 0).await;
+    daemon.stop().await;
+    rig.assert_all_is_well();
+    for name in names {
+        assert_eq!(rig.receipt(name)["attempts"], 1, "a refused token is no attempt");
+    }
 }
 
 /// Submissions are refused with `fault`; once they are not, it goes on.
@@ -134,6 +206,60 @@ async fn a_budget_is_kept_also_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_budget_of_ten_an_hour_is_ten_and_everybody_is_told_until_when() {
+    let rig = Rig::new(patient_vendor(), "budget: {per_hour: 10}\ntasks: {max: 4}");
+    for n in 0..14 {
+        rig.drop_pair(&format!("{n:02}"), &format!("Number {n}"));
+    }
+    let daemon = rig.start();
+    rig.until_paid(4).await;
+    daemon.stop().await;
+    rig.configure("budget: {per_hour: 10}");
+    let daemon = rig.start();
+    rig.until_paid(10).await;
+    rig.until("paused for the budget", || rig.is_paused("budget")).await;
+    for task in rig.vendor().tasks() {
+        assert!(rig.vendor().finish(&task.task_id));
+    }
+    rig.until_ended(10, 0).await;
+
+    let status = rig.status();
+    let pause = &status["paused"][0];
+    let until: Timestamp = pause["until"].as_str().unwrap().parse().unwrap();
+    let left = until.duration_since(Timestamp::now());
+    assert!(left > SignedDuration::from_mins(50) && left <= SignedDuration::from_hours(1), "{pause}");
+    let waiting = status["waiting"].as_array().unwrap();
+    assert!(waiting.len() == 4 && waiting.iter().all(|one| one["reason"] == "paused"), "{status}");
+    let page = rig.output("status", &[]);
+    let said = String::from_utf8(page.stdout).unwrap();
+    assert!(said.contains("PAUSED (budget)") && said.contains("tried again at"), "{said}");
+    assert_eq!(page.status.code(), Some(69));
+    daemon.stop().await;
+
+    // The service manager's line, from the program itself.
+    let path = rig.folder().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let config = rig.config_file();
+    let arguments = ["run", "--config", config.to_str().unwrap()];
+    let mut daemon = rig.program_in(&arguments, &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    let mut told = Vec::new();
+    rig.until("the service manager is told", || {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = manager.recv(&mut buffer) {
+            told.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        told.iter().any(|line| line.starts_with("STATUS=Paused: budget (") && line.contains(", until "))
+    })
+    .await;
+    daemon.terminate();
+    assert_eq!(daemon.code().await, 0);
+    assert_eq!((rig.vendor().paid(), rig.reports()), (10, 0), "not one more, over two restarts");
+    assert_eq!(rig.list("inbox").len(), 8);
+    rig.assert_all_is_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_refused_at_once_is_not_spent() {
     let rig = Rig::new(vendor(), "budget: {per_hour: 1}\ntasks: {max: 1}");
     rig.drop_pair("bad", "bad [50412]");
@@ -189,4 +315,48 @@ async fn an_outbox_that_vanishes_fails_nobody() {
     daemon.stop().await;
     rig.assert_all_is_well();
     assert_eq!(rig.vendor().paid(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_held_holds_nobody_else_back() {
+    let mut rig = Rig::new(vendor(), "tasks: {max: 1}\ninbox: {incomplete_after: 1h}");
+    rig.hand_over();
+    // All of them came first and would go first.
+    let urgent = |name: &str| format!("{}priority: 9\n", sidecar(name));
+    rig.drop_with("ambiguous", &urgent("ambiguous"));
+    rig.copy_in("ambiguous.yml", urgent("ambiguous, too").as_bytes());
+    rig.copy_in("half.yaml", urgent("half").as_bytes());
+    rig.drop_with("closed", &urgent("closed"));
+    let closed = rig.inbox("closed.png");
+    rig.give(&rig.inbox(""));
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let picture = pictures::png();
+    rig.remember("growing.png".as_ref(), &picture);
+    let mut growing = File::create(rig.inbox("growing.png")).unwrap();
+    growing.write_all(&picture[..1000]).unwrap();
+    rig.copy_in("growing.yaml", urgent("growing").as_bytes());
+
+    let mut daemon = rig.spawn(&[]);
+    rig.until("ready", || daemon.is_ready()).await;
+    for name in ["a", "b", "c"] {
+        rig.drop_pair(name, name);
+    }
+    rig.until_ended(3, 0).await;
+    let status = rig.status();
+    let reason = |pair: &str| {
+        let waiting = status["waiting"].as_array().unwrap().iter();
+        waiting.filter(|one| one["pair"].as_str().unwrap().starts_with(pair)).map(|one| one["reason"].clone()).next()
+    };
+    for (pair, why) in [("ambiguous", "ambiguous"), ("half", "half"), ("closed", "unreadable"), ("growing", "settling")]
+    {
+        assert_eq!(reason(pair), Some(why.into()), "{pair}: {status}");
+    }
+    growing.write_all(&picture[1000..]).unwrap();
+    drop(growing);
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o644)).unwrap();
+    rig.until_ended(5, 0).await;
+    daemon.terminate();
+    assert_eq!(daemon.code().await, 0);
+    rig.assert_all_is_well();
+    assert_eq!(rig.list("inbox"), ["ambiguous.png", "ambiguous.yaml", "ambiguous.yml", "half.yaml"]);
 }

@@ -1,6 +1,6 @@
 //! An account with limits that nobody has told the daemon: it finds them and loses nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use jimengd::simulator::{Settings, World};
 
@@ -66,6 +66,50 @@ async fn whoever_is_told_to_slow_down_does() {
         is_sent_again_after("{status: 429, body: html, retry_after: 3}", 3 * second),
         is_sent_again_after("{status: 503, body: envelope}", second),
         is_sent_again_after("{code: 50430, status: 200, shape: digits}", second),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_to_come_back_at_is_kept() {
+    let (clock, start) = (SystemTime::now(), Instant::now());
+    let date = httpdate::fmt_http_date(clock + Duration::from_secs(4));
+    let due = start + httpdate::parse_http_date(&date).unwrap().duration_since(clock).unwrap();
+    let fault = format!("{{status: 429, body: html, retry_after: '{date}'}}");
+    let rig = Rig::new(faulty_vendor(&format!("- {{on: submit, nth: 1, do: {fault}}}")), "");
+    rig.drop_pair("cat", "A cat");
+    let outcome = rig.run_once().await;
+    assert_eq!((outcome.delivered, outcome.failed), (1, 0), "{}", rig.scene());
+    assert_eq!(rig.receipt("cat")["attempts"], 1);
+    let came: Vec<_> = rig.vendor().with_world(|world| world.submissions().map(|request| request.head_at).collect());
+    assert_eq!(came.len(), 2);
+    // The two clocks that were read may be a little apart.
+    assert!(came[1] + Duration::from_millis(10) >= due, "{:?} too early", due - came[1]);
+}
+
+/// An answer that means to stop us for good: the pair fails not, is not sent before its time, and a start asks anew.
+async fn is_not_stopped_for_good_by(retry_after: &str) {
+    let fault = format!("{{status: 429, body: empty, retry_after: {retry_after}}}");
+    let rig = Rig::new(faulty_vendor(&format!("- {{on: submit, nth: 1, do: {fault}}}")), "");
+    rig.drop_pair("cat", "A cat");
+    let daemon = rig.start();
+    let asked =
+        || rig.vendor().with_world(|world| world.submissions().filter(|asked| asked.answered_at.is_some()).count());
+    rig.until("refused", || asked() == 1).await;
+    daemon.stop().await;
+    assert_eq!((asked(), rig.reports(), rig.list("inbox").len()), (1, 0, 2), "{retry_after}\n{}", rig.scene());
+    let outcome = rig.run_once().await;
+    assert_eq!((outcome.delivered, outcome.failed), (1, 0), "{retry_after}\n{}", rig.scene());
+    rig.assert_all_is_well();
+    assert_eq!((rig.vendor().paid(), &rig.receipt("cat")["attempts"]), (1, &1.into()), "{retry_after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absurd_time_to_come_back_at_fails_nobody_and_lasts_no_longer_than_this_run() {
+    let in_ten_years = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3653 * 24 * 3600));
+    tokio::join!(
+        is_not_stopped_for_good_by("315576000"),
+        is_not_stopped_for_good_by(&format!("'{in_ten_years}'")),
+        is_not_stopped_for_good_by("99999999999999999999"),
     );
 }
 

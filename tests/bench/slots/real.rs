@@ -50,7 +50,7 @@ pub async fn run(account: &Account, seed: u64, jobs: usize, scale: f64) -> Resul
         ..Settings::default()
     })?;
     let api = format!("  requests_per_second: {rate}\n");
-    let [first, every, slowest] = POLL.map(|seconds| format!("{}us", (seconds / scale * 1e6).round()));
+    let [first, every, slowest] = POLL.map(|seconds| format!("{}ms", (seconds / scale * 1000.0).round().max(1.0)));
     let settings = format!("tasks: {{max: {CEILING}}}\npoll: {{first: {first}, every: {every}, slowest: {slowest}}}\n");
     let mut rig = Rig::start(&simulator.base_url(), &api, &settings).await?;
 
