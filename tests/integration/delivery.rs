@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use jimengd::daemon::LEDGER;
 use jimengd::simulator::{Settings, Source};
 use notify::Watcher;
 
@@ -375,7 +376,33 @@ async fn a_hundred_pairs_of_one_folder_let_two_others_have_their_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_has_gone_stale_is_asked_for_anew_and_nothing_is_paid_for_it() {
+async fn a_link_that_went_stale_while_nobody_was_there_is_asked_for_anew_without_a_word() {
+    let rig = Rig::new(vendor(), "");
+    rig.vendor().follow(script("- {on: download, do: {close: head}}"));
+    rig.drop_pair("cat", "A cat");
+    let daemon = rig.start();
+    rig.until("its video was asked for", || rig.vendor().tasks().first().is_some_and(|task| task.downloads > 0)).await;
+    daemon.stop().await;
+    // Two hours have passed.
+    let ledger = rusqlite::Connection::open(rig.root().join(LEDGER)).unwrap();
+    let older = "UPDATE job SET since = since - 2 * 3600 * 1000 WHERE state = 'ready'";
+    assert_eq!(ledger.execute(older, []).unwrap(), 1);
+    drop(ledger);
+    rig.vendor().follow(script("- {on: download, nth: 1, do: {expired: true}}"));
+    let before = rig.vendor().requests().len();
+    let mut daemon = rig.spawn(&["--once"]);
+    assert_eq!(daemon.code().await, 0, "{}", daemon.said());
+    let complaints: Vec<_> = daemon.lines().into_iter().filter(|line| line["level"] == "warn").collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    rig.assert_all_is_well();
+    let asked: Vec<_> = rig.vendor().requests().split_off(before);
+    let asked: Vec<_> = asked.iter().map(|asked| (asked.path.starts_with("/task/"), asked.status)).collect();
+    assert_eq!(asked, [(false, Some(403)), (true, Some(200)), (false, Some(200))]);
+    assert_eq!((rig.vendor().paid(), &rig.receipt("cat")["attempts"]), (1, &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_lives_too_short_is_asked_for_anew_and_nothing_is_paid_for_it() {
     // The transfers that break take longer than the link lives.
     let settings = Settings { link_life: Duration::from_secs(2), ..vendor() };
     let rig = Rig::new(settings, "");
