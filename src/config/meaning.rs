@@ -26,6 +26,8 @@ const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration:
 const KEPT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(36_500 * 24 * 3600);
 /// Transfers at once: each holds buffers and a file.
 const TRANSFERS: RangeInclusive<u64> = 1..=256;
+/// Requests at once after a rest.
+const BURST: RangeInclusive<u64> = 1..=1_000;
 /// Tasks in flight: each is a small record, and no account runs more.
 const TASKS: RangeInclusive<u64> = 1..=10_000;
 /// Paid attempts beyond the first.
@@ -78,6 +80,7 @@ pub(super) fn config(leaves: &BTreeMap<String, Said>, overrides: &Overrides) -> 
             allow_insecure,
             ca_file: r.unless_null("api.ca_file", Reader::absolute),
             requests_per_second: r.rate("api.requests_per_second"),
+            requests_burst: r.unless_null("api.requests_burst", |r, key| r.whole_u32(key, BURST)),
             uploads: r.whole("api.uploads", TRANSFERS) as usize,
             downloads: r.whole("api.downloads", TRANSFERS) as usize,
             connect_timeout: r.duration("api.connect_timeout", DEADLINE),

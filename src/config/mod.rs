@@ -134,6 +134,8 @@ pub struct Api {
     pub ca_file: Option<PathBuf>,
     /// Submissions and polls together; `None`: no limit.
     pub requests_per_second: Option<RequestRate>,
+    /// Requests that may come at once after a rest; `None`: one second's worth, at least one.
+    pub requests_burst: Option<u32>,
     /// Uploads at once, at least 1.
     pub uploads: usize,
     /// Downloads at once, at least 1.

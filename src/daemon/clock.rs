@@ -9,10 +9,12 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::job::Task;
 use crate::job::plan::{self, Age};
+use crate::throttle::cadence::Seen;
 
 /// A moment by both clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,11 +23,49 @@ pub struct Moment {
     monotonic: Instant,
 }
 
-/// When this run took a task up, and how old it was then.
+/// When this run took a task up, how old it was then, and what was seen of it since.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TakenUp {
     at: Instant,
     age: Duration,
+    /// What was seen of it.
+    pub seen: Seen,
+}
+
+/// A wall clock is set by a time server by this much at most without being noticed here: it is slewed, not set.
+const SLEW_MAX: SignedDuration = SignedDuration::from_secs(1);
+
+/// The wall clock as it was looked at last, told further by the monotonic one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clock {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// The monotonic one at the same moment.
+    pub at: Instant,
+    /// Since the machine was started, asleep or awake.
+    pub up: Duration,
+}
+
+impl Clock {
+    /// Looks at the machine's clocks.
+    pub fn now() -> Self {
+        let up = clock_gettime(ClockId::Boottime);
+        let up = Duration::try_from(up).unwrap_or_default();
+        Self { wall: Timestamp::now(), at: Instant::now(), up }
+    }
+
+    /// The wall clock at `now`, if nobody has set it since.
+    pub fn wall(&self, now: Instant) -> Timestamp {
+        self.wall.checked_add(now.saturating_duration_since(self.at)).unwrap_or(self.wall)
+    }
+
+    /// Goes on from `later`; how far the wall clock was set in between, if it was. Time asleep is time that has passed.
+    pub fn go_on(&mut self, later: Clock) -> Option<SignedDuration> {
+        let passed = SignedDuration::try_from(later.up.saturating_sub(self.up)).unwrap_or(SignedDuration::MAX);
+        let set = later.wall.duration_since(self.wall).saturating_sub(passed);
+        *self = later;
+        (set.abs() > SLEW_MAX).then_some(set)
+    }
 }
 
 impl Moment {
@@ -44,12 +84,18 @@ impl Moment {
 impl TakenUp {
     /// The run takes the task up at `at`, when the wall clock says `wall`.
     pub fn new(task: &Task, at: Instant, wall: Timestamp) -> Self {
-        Self { at, age: plan::age(task, wall) }
+        Self { at, age: plan::age(task, wall), seen: Seen::default() }
     }
 
     /// How old the task is at `now`.
     pub fn age(self, now: Instant) -> Age {
         Age { before: self.age, watched: now.saturating_duration_since(self.at) }
+    }
+
+    /// When the task has that age; at once, if it is older already.
+    pub fn when(self, age: Duration) -> Instant {
+        let far = Duration::from_secs(u32::MAX.into());
+        self.at + age.saturating_sub(self.age).min(far)
     }
 }
 
@@ -71,6 +117,20 @@ mod tests {
         for (says, told) in [(60, 60), (59, 59), (61, 60), (86_460, 60), (-86_340, -86_340)] {
             assert_eq!(start.not_set_forward(later(wall(says))), wall(told), "{says} s");
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed_and_sleep_and_small_corrections_are_none() {
+        let at = Instant::now();
+        let second = |n: u64| at + Duration::from_secs(n);
+        let clock = |says: i64, n: u64, up: u64| Clock { wall: wall(says), at: second(n), up: Duration::from_secs(up) };
+        let mut known = clock(0, 0, 100);
+        assert_eq!(known.wall(second(7)), wall(7));
+        assert_eq!(known.go_on(clock(60, 60, 160)), None);
+        assert_eq!(known.go_on(clock(3_661, 61, 3_760)), None, "asleep, and a second of correction");
+        assert_eq!(known.go_on(clock(90_062, 62, 3_761)), Some(SignedDuration::from_secs(86_400)));
+        assert_eq!(known.go_on(clock(63, 63, 3_762)), Some(SignedDuration::from_secs(-90_000)));
+        assert_eq!(known.wall(second(70)), wall(70));
     }
 
     #[test]

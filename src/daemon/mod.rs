@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 mod claiming;
 mod clock;
-mod driver;
+pub mod driver;
 pub mod intake;
 pub mod message;
 pub mod pause;
@@ -32,9 +32,11 @@ mod step;
 mod today;
 mod turning;
 
+pub use clock::Clock;
 pub use pause::PauseReason;
 pub use shells::Progress;
 pub use snapshot::{DAEMON_FACT, Paused, RELOAD_FACT, ReloadWord, Snapshot};
+pub use step::{Call, News, Stepped};
 
 use crate::api::Client;
 use crate::config::Config;
@@ -48,7 +50,6 @@ use driver::Driver;
 use intake::Intake;
 use message::Message;
 use shells::{Shells, StepError};
-use step::Stepped;
 use today::Today;
 
 /// The ledger's name below the root.

@@ -188,7 +188,7 @@ fn take(driver: &Driver, intake: &Intake, today: &Today) -> Snapshot {
         in_flight: driver.in_flight(),
         delivered_today: today.delivered,
         failed_today: today.failed,
-        spending: driver.spending(),
+        spending: driver.spending(Instant::now()),
         waiting: counts.settling
             + counts.half
             + counts.ambiguous

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 
-use super::clock::Moment;
+use super::clock::{Clock, Moment};
 use super::driver::Driver;
 use super::intake::{self, Intake};
 use super::recovery::{self, Leftover, Recovered};
@@ -48,7 +48,7 @@ impl Daemon {
         let leftover = Leftover { live: memory.live, intents: witnessed, in_work };
         let now = Instant::now();
         let spent = memory.spending.into_iter().map(|(job, send, at)| ((job, send), at));
-        let mut driver = Driver::new(&config, learned, memory.durations, spent, now);
+        let mut driver = Driver::new(&config, learned, memory.durations, spent, Clock::now());
         let spool = Arc::new(spool);
         let unwritten = Arc::new(AtomicUsize::new(0));
         let shells = Shells {

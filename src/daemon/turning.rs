@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::Id;
 
 use super::claiming::{self, Claiming};
+use super::clock::Clock;
 use super::driver::Start;
 use super::intake::{self, Notice};
 use super::message::Message;
@@ -474,6 +475,9 @@ impl Daemon {
         {
             self.check_disk();
         }
+        if let Some(by) = self.driver.look_at_the_clock(Clock::now()) {
+            self.clock_was_set(by);
+        }
         self.mind_a_silent_server(now);
         self.today.look_at_the_clock(Timestamp::now());
         if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
@@ -503,6 +507,18 @@ impl Daemon {
                 });
             }
         }
+    }
+
+    /// The budget's windows are as long as ever, also for the next run, which knows the wall clock alone.
+    fn clock_was_set(&mut self, by: SignedDuration) {
+        tracing::info!("the clock was set by {by:#}");
+        let ledger = self.shells.ledger.clone();
+        self.moving.spawn(async move {
+            if let Err(error) = ledger.write(vec![Change::ShiftSpending { by }]).await {
+                tracing::warn!("cannot tell the ledger that the clock was set: {error}");
+            }
+            Ended::Pruned
+        });
     }
 
     /// Whether a disk of this machine has not answered for longer than `patience`.

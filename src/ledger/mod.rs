@@ -13,11 +13,11 @@
 //! without an old ledger becoming unreadable.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::job::{Job, JobId, TaskId};
+use crate::throttle::durations::Took;
 
 mod damage;
 mod record;
@@ -64,10 +64,15 @@ pub enum Change {
         /// The number of the intent.
         send: u32,
     },
+    /// The wall clock was set by so much: reservations keep their distance from now.
+    ShiftSpending {
+        /// How far; negative: back.
+        by: SignedDuration,
+    },
     /// A task took this long.
     Took {
-        /// From accepted to first seen done.
-        duration: Duration,
+        /// How long, as far as it was seen.
+        took: Took,
         /// When it was seen done.
         at: Timestamp,
     },
@@ -95,7 +100,7 @@ pub struct Memory {
     /// Reservations of the last day, oldest first.
     pub spending: Vec<(JobId, u32, Timestamp)>,
     /// Durations of tasks, oldest first.
-    pub durations: Vec<Duration>,
+    pub durations: Vec<Took>,
 }
 
 /// How many jobs are in which state, by label.

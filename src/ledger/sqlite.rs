@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::damage::{self, Damage};
 use super::{Change, Counts, DURATIONS_MAX, Memory, OpenError, WriteError, record};
 use crate::job::{Job, JobId, TaskId};
+use crate::throttle::durations::Took;
 use crate::world::{self, At, failpoint};
 
 /// The schema this program writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// The step from schema `n` to `n + 1` at index `n`.
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// Calls that may wait for the writer. Above that the callers wait themselves: memory stays bounded.
 const WAITING_MAX: usize = 4096;
@@ -292,8 +293,11 @@ fn remember(connection: &Connection) -> rusqlite::Result<Memory> {
         .filter_map(|(job, send, at)| Some((JobId::parse(&job)?, send, Timestamp::from_millisecond(at).ok()?)))
         .collect();
     let durations = connection
-        .prepare("-- durations, oldest first\nSELECT milliseconds FROM duration ORDER BY id")?
-        .query_map([], |row| row.get::<_, u64>(0).map(Duration::from_millis))?
+        .prepare("-- durations, oldest first\nSELECT milliseconds, queued_milliseconds FROM duration ORDER BY id")?
+        .query_map([], |row| {
+            let (duration, queued) = (row.get(0)?, row.get::<_, Option<u64>>(1)?);
+            Ok(Took { duration: Duration::from_millis(duration), queued: queued.map(Duration::from_millis) })
+        })?
         .collect::<Result<_, _>>()?;
     Ok(Memory { live: live(connection)?, spending, durations })
 }
@@ -398,6 +402,7 @@ fn recorded(change: &Change) -> Option<&'static str> {
         Change::GiveBack { .. } => Some("give-back"),
         Change::Unshared { .. }
         | Change::Reserve { .. }
+        | Change::ShiftSpending { .. }
         | Change::Took { .. }
         | Change::Remember { .. }
         | Change::Prune { .. } => None,
@@ -448,13 +453,20 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<Wr
                 .prepare_cached("-- give money back\nDELETE FROM spending WHERE job = ?1 AND send = ?2")?
                 .execute((job.to_string(), send))?;
         }
-        Change::Took { duration, at } => {
-            let milliseconds = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Change::ShiftSpending { by } => {
+            let milliseconds = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+            connection
+                .prepare_cached("-- the clock was set\nUPDATE spending SET reserved_at = reserved_at + ?1")?
+                .execute([milliseconds])?;
+        }
+        Change::Took { took: Took { duration, queued }, at } => {
+            let milliseconds = |duration: &Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
             connection
                 .prepare_cached(
-                    "-- remember how long a task took\nINSERT INTO duration (milliseconds, seen_at) VALUES (?1, ?2)",
+                    "-- remember how long a task took
+                    INSERT INTO duration (milliseconds, queued_milliseconds, seen_at) VALUES (?1, ?2, ?3)",
                 )?
-                .execute((milliseconds, at.as_millisecond()))?;
+                .execute((milliseconds(duration), queued.as_ref().map(milliseconds), at.as_millisecond()))?;
             connection
                 .prepare_cached(
                     "-- keep the newest durations\nDELETE FROM duration WHERE id <= last_insert_rowid() - ?1",

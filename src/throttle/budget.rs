@@ -72,6 +72,12 @@ impl<K: Ord + Copy> Budget<K> {
         self.reserved.retain(|(_, reserved)| *reserved != intent);
     }
 
+    /// The wall clock was set by so much: what was reserved keeps its distance from now.
+    pub fn shift(&mut self, by: SignedDuration) {
+        let shifted = |(at, intent): (Timestamp, K)| (at.saturating_add(by).unwrap_or(at), intent);
+        self.reserved = std::mem::take(&mut self.reserved).into_iter().map(shifted).collect();
+    }
+
     /// Reservations in the last hour and in the last day.
     pub fn spent(&self, now: Timestamp) -> (usize, usize) {
         let within =
@@ -82,14 +88,11 @@ impl<K: Ord + Copy> Budget<K> {
     /// When the window has room again; `None` if it has now. A reservation from the future (the clock was set back) counts.
     fn frees_at(&self, limit: Option<u32>, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
         let limit = usize::try_from(limit?).unwrap_or(usize::MAX);
-        let within: Vec<Timestamp> =
-            self.reserved.iter().map(|(at, _)| *at).filter(|at| now.duration_since(*at) < window).collect();
-        if within.len() < limit {
-            return None;
-        }
         // With a limit of zero nothing ever frees it: look again after a window.
-        let blocking = within.len().checked_sub(limit).and_then(|at| within.get(at)).copied().unwrap_or(now);
-        blocking.checked_add(window).ok()
+        let Some(before) = limit.checked_sub(1) else { return now.checked_add(window).ok() };
+        // Once this one has passed, there are fewer than the limit.
+        let (blocking, _) = self.reserved.iter().nth_back(before)?;
+        (now.duration_since(*blocking) < window).then(|| blocking.checked_add(window).ok()).flatten()
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -152,6 +155,16 @@ mod tests {
         assert_eq!(budget.room(at(62)), Err(at(63)));
         assert_eq!(budget.room(at(63)), Ok(()));
         assert_eq!(budget.spent(at(63)), (1, 5));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_moves_the_window_along() {
+        let mut budget = Budget::new(Limits { per_hour: Some(1), per_day: None }, [(1, at(0))]);
+        budget.shift(SignedDuration::from_mins(600));
+        assert_eq!(budget.room(at(610)), Err(at(660)));
+        budget.shift(SignedDuration::from_mins(-600));
+        assert_eq!(budget.room(at(59)), Err(at(60)));
+        assert_eq!(budget.room(at(60)), Ok(()));
     }
 
     #[test]

@@ -1,17 +1,37 @@
-//! How long tasks take, as far as seen, and so when asking for one is worth a request.
+//! How long tasks take, as far as seen, forgetting slowly.
 //!
-//! Before anything was seen the configured starting points hold: first, every, slowest. From then on the first question comes
-//! where a tenth of the tasks were done, questions follow at a share of the median, and the tail grows sparse.
+//! Kept are the mean and the spread of the logarithm, each task counting a hundredth less with every one that follows: two numbers
+//! fit the right-skewed times of any service, and never claim to be surer than what was seen. The share of its time that a task
+//! spends in the queue is kept as a histogram, for it says more than its mean: a task that is still in the queue is not about to be
+//! done.
 
 use std::time::Duration;
 
-/// Durations kept; older ones are forgotten, so that the cadence follows the service.
-const KEPT: usize = 256;
+/// What each task that is seen leaves of the weight of those before.
+const KEPT: f64 = 0.99;
 
 /// Fewer than this are no experience.
-const ENOUGH: usize = 5;
+const ENOUGH: u32 = 5;
 
-/// Starting points, and bounds for what is learned.
+/// So many tasks' worth of doubt about the spread is there from the start: the first few may be alike by chance.
+const DOUBT: f64 = 2.0;
+
+/// The spread of the logarithm that is expected of them.
+const DOUBTED_SPREAD: f64 = 0.5;
+
+/// No spread is taken for less: the next task may always be a little faster or slower than all before.
+const SPREAD_MIN: f64 = 0.05;
+
+/// Bins of the share of the time in the queue.
+const BINS: usize = 8;
+
+/// What each bin holds before anything was seen, so that nothing is held for impossible.
+const BIN_AT_FIRST: f64 = 0.5;
+
+/// No task is taken to have ended sooner: a logarithm needs more than nothing.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Starting points for a service of which nothing was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Starting {
     /// From the submission to the first question.
@@ -22,129 +42,171 @@ pub struct Starting {
     pub slowest: Duration,
 }
 
+/// How long one task took, as far as it was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Took {
+    /// From accepted to done.
+    pub duration: Duration,
+    /// The part of it that the task was in the queue; `None`: nobody saw.
+    pub queued: Option<Duration>,
+}
+
 /// What was seen.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Durations {
-    seen: Vec<Duration>,
-    next: usize,
+    seen: u32,
+    /// Sum of the weights.
+    weight: f64,
+    /// Weighted sums of the logarithm of seconds, and of its square.
+    sum: f64,
+    squares: f64,
+    shares: [f64; BINS],
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self { seen: 0, weight: 0.0, sum: 0.0, squares: 0.0, shares: [BIN_AT_FIRST; BINS] }
+    }
+}
+
+/// What is expected of a task, learned from those before.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Expected {
+    /// Mean of the logarithm of seconds.
+    pub mean: f64,
+    /// Its standard deviation.
+    pub spread: f64,
+    shares: [f64; BINS],
 }
 
 impl Durations {
     /// Starts with what was remembered, oldest first.
-    pub fn new(remembered: impl IntoIterator<Item = Duration>) -> Self {
+    pub fn new(remembered: impl IntoIterator<Item = Took>) -> Self {
         let mut durations = Self::default();
-        for duration in remembered {
-            durations.saw(duration);
-        }
+        remembered.into_iter().for_each(|took| durations.saw(took));
         durations
     }
 
     /// A task took this long.
-    pub fn saw(&mut self, duration: Duration) {
-        if self.seen.len() < KEPT {
-            self.seen.push(duration);
-        } else {
-            self.seen[self.next] = duration;
+    pub fn saw(&mut self, took: Took) {
+        let logarithm = took.duration.max(SHORTEST).as_secs_f64().ln();
+        self.seen = self.seen.saturating_add(1);
+        for kept in [&mut self.weight, &mut self.sum, &mut self.squares].into_iter().chain(&mut self.shares) {
+            *kept *= KEPT;
         }
-        self.next = (self.next + 1) % KEPT;
+        self.weight += 1.0;
+        self.sum += logarithm;
+        self.squares += logarithm * logarithm;
+        if let Some(queued) = took.queued {
+            let share = queued.as_secs_f64() / took.duration.max(SHORTEST).as_secs_f64();
+            self.shares[bin(share)] += 1.0;
+        }
     }
 
-    /// What half of the tasks took at most; `starting` before there is experience.
+    /// What half of the tasks take at most; from `starting` before there is experience.
     pub fn median(&self, starting: &Starting) -> Duration {
-        self.quantile(0.5).unwrap_or(starting.first.max(starting.every) * 3)
+        match self.expected() {
+            Some(expected) => expected.median(),
+            None => starting.first.max(starting.every) * 3,
+        }
     }
 
-    /// How long to wait after a question about a task of `age` that was not done (`None`: right after its submission).
-    /// `jitter` is from 0 up to 1.
-    pub fn wait(&self, age: Option<Duration>, starting: &Starting, jitter: f64) -> Duration {
-        let wait = match (self.quantile(0.1), self.quantile(0.5), age) {
-            (Some(early), _, None) => early.mul_f64(0.95).min(FIRST_MAX.max(starting.first)),
-            (Some(_), Some(median), Some(age)) => {
-                // A share of what it already took: dense where most end, sparse in the tail.
-                let step = (median / 10).max(age / 12);
-                step.min(starting.slowest.max(starting.every))
-            }
-            (_, _, None) => starting.first,
-            (_, _, Some(age)) => starting.every.max(age / 12).min(starting.slowest.max(starting.every)),
-        };
-        wait.mul_f64(0.9 + 0.2 * jitter.clamp(0.0, 1.0)).max(SHORTEST)
-    }
-
-    fn quantile(&self, q: f64) -> Option<Duration> {
-        if self.seen.len() < ENOUGH {
+    /// What is expected of the next task; `None` before there is experience.
+    pub fn expected(&self) -> Option<Expected> {
+        if self.seen < ENOUGH {
             return None;
         }
-        let mut sorted = self.seen.clone();
-        sorted.sort_unstable();
-        // Truncation is meant: the index of the quantile at or below.
-        let at = ((sorted.len() - 1) as f64 * q) as usize;
-        sorted.get(at).copied()
+        let mean = self.sum / self.weight;
+        let around_mean = (self.squares - mean * self.sum).max(0.0);
+        let variance = (around_mean + DOUBT * DOUBTED_SPREAD * DOUBTED_SPREAD) / (self.weight + DOUBT);
+        let all: f64 = self.shares.iter().sum();
+        let shares = self.shares.map(|bin| bin / all);
+        Some(Expected { mean, spread: variance.sqrt().max(SPREAD_MIN), shares })
     }
 }
 
-/// The first question about a task comes no later, whatever was seen so far: it is asked for while its video can be had.
-const FIRST_MAX: Duration = Duration::from_secs(10 * 60);
+impl Expected {
+    /// What half of the tasks take at most.
+    pub fn median(&self) -> Duration {
+        Duration::try_from_secs_f64(self.mean.exp()).unwrap_or(Duration::MAX)
+    }
 
-/// No two questions about one task follow faster than this.
-const SHORTEST: Duration = Duration::from_millis(20);
+    /// How likely a task spends at most that share of its time in the queue.
+    pub fn share_up_to(&self, share: f64) -> f64 {
+        let share = share.clamp(0.0, 1.0);
+        let bin = bin(share);
+        let whole: f64 = self.shares.iter().take(bin).sum();
+        whole + self.shares[bin] * (share * BINS as f64 - bin as f64)
+    }
+}
+
+/// Where a share belongs; whatever is no share of anything belongs to the last bin.
+fn bin(share: f64) -> usize {
+    // Truncation is meant, and saturates.
+    ((share * BINS as f64) as usize).min(BINS - 1)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const STARTING: Starting =
+    pub(super) const STARTING: Starting =
         Starting { first: Duration::from_secs(10), every: Duration::from_secs(5), slowest: Duration::from_secs(30) };
 
-    #[test]
-    fn without_experience_the_starting_points_hold() {
-        let durations = Durations::default();
-        assert_eq!(durations.wait(None, &STARTING, 0.5), Duration::from_secs(10));
-        assert_eq!(durations.wait(Some(Duration::from_secs(20)), &STARTING, 0.5), Duration::from_secs(5));
-        assert_eq!(durations.wait(Some(Duration::from_secs(120)), &STARTING, 0.5), Duration::from_secs(10));
-        assert_eq!(durations.wait(Some(Duration::from_secs(7200)), &STARTING, 0.5), Duration::from_secs(30));
-    }
-
-    #[test]
-    fn the_first_question_comes_while_the_video_can_be_had() {
-        let hours = Durations::new([Duration::from_secs(9 * 60 * 60); 9]);
-        assert_eq!(hours.wait(None, &STARTING, 0.5), FIRST_MAX);
-        let late = Starting { first: Duration::from_secs(20 * 60), ..STARTING };
-        assert_eq!(hours.wait(None, &late, 0.5), late.first);
-    }
-
-    #[test]
-    fn with_experience_the_first_question_comes_where_a_result_is_likely() {
-        let durations = Durations::new((1..=100).map(Duration::from_secs));
-        let first = durations.wait(None, &STARTING, 0.5).as_secs_f64();
-        assert!((9.0..=10.5).contains(&first), "{first}");
-        assert_eq!(durations.median(&STARTING), Duration::from_secs(50));
-    }
-
-    #[test]
-    fn what_is_old_is_forgotten() {
-        let mut durations = Durations::new((0..KEPT).map(|_| Duration::from_secs(100)));
-        for _ in 0..KEPT {
-            durations.saw(Duration::from_secs(1));
-        }
-        assert_eq!(durations.median(&STARTING), Duration::from_secs(1));
-    }
-
-    #[test]
-    fn the_tail_grows_sparse_and_no_wait_is_nothing() {
-        let durations = Durations::new([Duration::from_secs(60); ENOUGH]);
-        let wait = |age| durations.wait(Some(Duration::from_secs(age)), &STARTING, 0.5);
-        assert_eq!(wait(60), Duration::from_secs(6));
-        assert_eq!(wait(240), Duration::from_secs(20));
-        assert_eq!(wait(43_200), STARTING.slowest);
-        let instant = Durations::new([Duration::ZERO; ENOUGH]);
-        assert_eq!(instant.wait(None, &STARTING, 0.0), SHORTEST);
-        assert_eq!(instant.wait(Some(Duration::ZERO), &STARTING, 0.0), SHORTEST);
+    fn took(seconds: f64, queued: Option<f64>) -> Took {
+        Took { duration: Duration::from_secs_f64(seconds), queued: queued.map(Duration::from_secs_f64) }
     }
 
     #[test]
     fn a_few_are_no_experience() {
-        let durations = Durations::new([Duration::from_secs(1); ENOUGH - 1]);
-        assert_eq!(durations.wait(None, &STARTING, 0.5), STARTING.first);
-        assert_eq!(durations.median(&STARTING), STARTING.first * 3);
+        let few = Durations::new([took(1.0, None); ENOUGH as usize - 1]);
+        assert_eq!(few.expected(), None);
+        assert_eq!(few.median(&STARTING), STARTING.first * 3);
+    }
+
+    #[test]
+    fn mean_and_spread_are_those_of_the_logarithm() {
+        // The logarithms are ln 60 and 0.8 beside it, so many of each that the doubt of the start is gone.
+        let both = |n: usize| took((60f64.ln() + if n.is_multiple_of(2) { 0.8 } else { -0.8 }).exp(), None);
+        let expected = Durations::new((0..400).map(both)).expected().expect("experience");
+        assert!((expected.mean - 60f64.ln()).abs() < 0.01, "{expected:?}");
+        assert!((expected.spread - 0.8).abs() < 0.02, "{expected:?}");
+        assert!((expected.median().as_secs_f64() - 60.0).abs() < 1.0, "{expected:?}");
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten_slowly() {
+        let mut durations = Durations::new([took(100.0, None); 1000]);
+        durations.saw(took(1.0, None));
+        assert!(durations.median(&STARTING) > Duration::from_secs(90), "one is no reason to believe the contrary");
+        (0..1000).for_each(|_| durations.saw(took(1.0, None)));
+        assert!(durations.median(&STARTING) < Duration::from_millis(1100));
+    }
+
+    #[test]
+    fn tasks_that_were_alike_leave_some_doubt() {
+        let alike = Durations::new([took(60.0, None); 5]).expected().expect("experience");
+        assert!(alike.spread > 0.2, "{alike:?}");
+        let sure = Durations::new([took(60.0, None); 5000]).expected().expect("experience");
+        assert!((SPREAD_MIN..0.1).contains(&sure.spread), "{sure:?}");
+    }
+
+    #[test]
+    fn the_share_of_the_queue_is_learned() {
+        let half = Durations::new([took(60.0, Some(30.1)); 1000]).expected().expect("experience");
+        assert!(half.share_up_to(0.45) < 0.05, "{half:?}");
+        assert!(half.share_up_to(0.7) > 0.95, "{half:?}");
+        let unseen = Durations::new([took(60.0, None); 1000]).expected().expect("experience");
+        assert!((unseen.share_up_to(0.3) - 0.3).abs() < 1e-9, "{unseen:?}");
+        assert!((unseen.share_up_to(2.0) - 1.0).abs() < 1e-9 && unseen.share_up_to(-1.0) == 0.0, "{unseen:?}");
+    }
+
+    #[test]
+    fn nothing_that_was_seen_is_no_number() {
+        for seconds in [0.0, 1e-9, 1e12] {
+            let expected = Durations::new([took(seconds, Some(seconds)); 9]).expected().expect("experience");
+            assert!(expected.mean.is_finite() && expected.spread.is_finite(), "{expected:?}");
+            assert!((expected.share_up_to(1.0) - 1.0).abs() < 1e-9, "{expected:?}");
+        }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! - [`window`]: how many tasks the account runs at once, found by trying.
 //! - [`rate`]: how many requests a second.
-//! - [`durations`]: how long tasks take, and so when asking is worth a request.
+//! - [`durations`]: how long tasks take.
+//! - [`cadence`]: and so when asking is worth a request.
 //! - [`budget`]: how much money may be spent in an hour and in a day.
 
 pub mod budget;
+pub mod cadence;
 pub mod durations;
 pub mod rate;
 pub mod window;

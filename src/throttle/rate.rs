@@ -1,6 +1,7 @@
 //! Requests a second: a token bucket that submissions and polls share.
 //!
-//! The bucket holds one second's worth, at least one request, so that a burst never asks more in a second than twice the rate.
+//! The bucket holds one second's worth, at least one request, so that a burst never asks more in a second than twice the rate; or as
+//! many as the operator says.
 //! When the API says that it was too often, the rate is halved for a while and then comes back step by step.
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ const PAUSE_UNLIMITED: Duration = Duration::from_secs(2);
 pub struct Rate {
     /// Requests a second as configured; `None`: no limit.
     configured: Option<f64>,
+    /// Requests that the bucket holds; `None`: one second's worth.
+    burst: Option<u32>,
     /// The part of it that is used now, 1 at best.
     part: f64,
     /// When `part` may be doubled.
@@ -37,17 +40,23 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A full bucket of `per_second` requests (`None`: no limit).
-    pub fn new(per_second: Option<f64>, now: Instant) -> Self {
+    /// A full bucket of `burst` requests (`None`: one second's worth), filled with `per_second` of them (`None`: no limit).
+    pub fn new(per_second: Option<f64>, burst: Option<u32>, now: Instant) -> Self {
         let per_second = sane(per_second);
         Self {
             configured: per_second,
+            burst,
             part: 1.0,
             hold_until: None,
             closed_until: None,
-            tokens: per_second.map_or(0.0, capacity),
+            tokens: per_second.map_or(0.0, |per_second| capacity(per_second, burst)),
             counted_at: now,
         }
+    }
+
+    /// When a request may be made, if not now.
+    pub fn ready_at(&self, now: Instant) -> Option<Instant> {
+        self.clone().take(now).err()
     }
 
     /// Takes one request out, if there is one.
@@ -66,7 +75,7 @@ impl Rate {
         }
         let rate = configured * self.part;
         let elapsed = now.saturating_duration_since(self.counted_at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * rate).min(capacity(configured));
+        self.tokens = (self.tokens + elapsed * rate).min(capacity(configured, self.burst));
         self.counted_at = now;
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
@@ -90,10 +99,10 @@ impl Rate {
         self.tokens = self.tokens.min(1.0);
     }
 
-    /// The operator has set another rate.
-    pub fn set(&mut self, per_second: Option<f64>, now: Instant) {
-        if self.configured != sane(per_second) {
-            *self = Self { closed_until: self.closed_until, ..Self::new(per_second, now) };
+    /// The operator has set another rate or burst.
+    pub fn set(&mut self, per_second: Option<f64>, burst: Option<u32>, now: Instant) {
+        if (self.configured, self.burst) != (sane(per_second), burst) {
+            *self = Self { closed_until: self.closed_until, ..Self::new(per_second, burst, now) };
         }
     }
 }
@@ -103,8 +112,8 @@ fn sane(per_second: Option<f64>) -> Option<f64> {
     per_second.filter(|rate| *rate > 0.0).map(|rate| rate.clamp(LOWEST, f64::MAX))
 }
 
-fn capacity(per_second: f64) -> f64 {
-    per_second.max(1.0)
+fn capacity(per_second: f64, burst: Option<u32>) -> f64 {
+    burst.map_or(per_second, f64::from).max(1.0)
 }
 
 #[cfg(test)]
@@ -127,14 +136,23 @@ mod tests {
     #[test]
     fn ten_seconds_give_ten_times_the_rate_and_one_bucket() {
         let start = Instant::now();
-        let taken = run(&mut Rate::new(Some(5.0), start), start, 10);
+        let taken = run(&mut Rate::new(Some(5.0), None, start), start, 10);
         assert!((54..=56).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn a_burst_is_as_large_as_the_operator_says() {
+        let start = Instant::now();
+        for (burst, most) in [(1, 51), (7, 57)] {
+            let taken = run(&mut Rate::new(Some(5.0), Some(burst), start), start, 10);
+            assert!((most - 1..=most).contains(&taken), "{burst}: {taken}");
+        }
     }
 
     #[test]
     fn less_than_one_a_second_still_asks_once_at_once() {
         let start = Instant::now();
-        let mut rate = Rate::new(Some(0.5), start);
+        let mut rate = Rate::new(Some(0.5), None, start);
         assert_eq!(rate.take(start), Ok(()));
         let later = rate.take(start).expect_err("the bucket holds one");
         assert!(later >= start + Duration::from_secs(2) && later < start + Duration::from_secs(3));
@@ -144,7 +162,7 @@ mod tests {
     #[test]
     fn a_complaint_halves_the_rate_and_time_brings_it_back() {
         let start = Instant::now();
-        let mut rate = Rate::new(Some(4.0), start);
+        let mut rate = Rate::new(Some(4.0), None, start);
         rate.too_fast(None, start);
         let slow = run(&mut rate, start, 50);
         assert!((95..=101).contains(&slow), "{slow}");
@@ -155,7 +173,7 @@ mod tests {
     #[test]
     fn the_api_s_own_wait_is_kept_even_without_a_limit() {
         let start = Instant::now();
-        let mut rate = Rate::new(None, start);
+        let mut rate = Rate::new(None, None, start);
         rate.too_fast(Some(Duration::from_secs(7)), start);
         assert_eq!(rate.take(start), Err(start + Duration::from_secs(7)));
         assert_eq!(rate.take(start + Duration::from_secs(7)), Ok(()));
@@ -165,22 +183,22 @@ mod tests {
     fn no_rate_and_no_answer_makes_the_bucket_panic_or_stop_for_good() {
         let start = Instant::now();
         for rate in [0.0, -1.0, f64::NAN] {
-            assert_eq!(Rate::new(Some(rate), start), Rate::new(None, start));
+            assert_eq!(Rate::new(Some(rate), None, start), Rate::new(None, None, start));
         }
-        let mut rate = Rate::new(Some(f64::MIN_POSITIVE), start);
+        let mut rate = Rate::new(Some(f64::MIN_POSITIVE), None, start);
         assert_eq!(rate.take(start), Ok(()));
         assert!(rate.take(start).is_err());
         rate.too_fast(None, start);
         rate.too_fast(Some(Duration::MAX), start);
         assert!(rate.take(start).expect_err("closed") <= start + WAIT_MAX);
-        rate.set(Some(f64::INFINITY), start);
+        rate.set(Some(f64::INFINITY), None, start);
         assert!(rate.take(start + WAIT_MAX).is_ok());
     }
 
     #[test]
     fn the_longest_of_several_waits_holds() {
         let start = Instant::now();
-        let mut rate = Rate::new(Some(100.0), start);
+        let mut rate = Rate::new(Some(100.0), None, start);
         rate.too_fast(Some(Duration::from_secs(9)), start);
         rate.too_fast(Some(Duration::from_secs(1)), start);
         assert_eq!(rate.take(start), Err(start + Duration::from_secs(9)));
@@ -189,9 +207,9 @@ mod tests {
     #[test]
     fn another_rate_does_not_lift_what_the_api_said() {
         let start = Instant::now();
-        let mut rate = Rate::new(Some(1.0), start);
+        let mut rate = Rate::new(Some(1.0), None, start);
         rate.too_fast(Some(Duration::from_secs(9)), start);
-        rate.set(None, start);
+        rate.set(None, None, start);
         assert_eq!(rate.take(start), Err(start + Duration::from_secs(9)));
     }
 }

@@ -74,6 +74,7 @@ api:
   allow_insecure: false
   ca_file: null
   requests_per_second: 1
+  requests_burst: null
   uploads: 8
   downloads: 8
   connect_timeout: 10s
@@ -226,7 +227,7 @@ fn each_mistake_is_told_with_its_place_and_a_proposal() {
         ),
         (
             "api: 5\n",
-            "f:1:6: api: not a value of its own; write keys with values below it: allow_insecure, base_url, ca_file, connect_timeout, downloads, idle_timeout, poll_timeout, requests_per_second, submit_timeout, token_file, uploads",
+            "f:1:6: api: not a value of its own; write keys with values below it: allow_insecure, base_url, ca_file, connect_timeout, downloads, idle_timeout, poll_timeout, requests_burst, requests_per_second, submit_timeout, token_file, uploads",
         ),
     ];
     for (text, wanted) in cases {

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::{Driver, News};
 use crate::daemon::pause::PauseReason;
 use crate::daemon::step::Call;
 use crate::job::{JobId, backoff};
 use crate::spool::durable::Trouble;
 use crate::throttle::budget;
+use crate::throttle::window::Rest;
 
 /// A finished video that has waited this long for a free transfer stops submissions.
 pub(super) const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
@@ -34,12 +33,18 @@ impl Driver {
                 }
                 self.pauses.answered(call);
             }
-            News::Accepted => self.window.accepted(self.in_flight()),
+            News::Accepted => self.was_accepted(id, now),
+            News::Running(phase) => self.runs(id, phase, now),
             News::TooMany(retry_after) => {
                 let others = self.flying.len().saturating_sub(usize::from(self.flying.contains(&id)));
-                let median = self.durations.median(&self.limits.starting);
-                let at_least = retry_after.map_or(Duration::ZERO, |wait| wait.min(backoff::RETRY_AFTER_MAX));
-                self.window.refused(others, median, at_least, now);
+                let rest = Rest {
+                    median: self.durations.median(&self.limits.starting),
+                    every: self.limits.starting.every,
+                    at_least: retry_after.map_or(Duration::ZERO, |wait| wait.min(backoff::RETRY_AFTER_MAX)),
+                    chance: self.chance.f64(),
+                };
+                self.unproved.clear();
+                self.window.refused(others, rest, now);
             }
             News::TooFast(retry_after) => {
                 self.rate.too_fast(retry_after.map(|wait| wait.min(backoff::RETRY_AFTER_MAX)), now);
@@ -67,7 +72,7 @@ impl Driver {
                     self.release_unsent();
                 }
             }
-            News::Took(duration) => self.durations.saw(duration),
+            News::Took(took) => self.durations.saw(took),
             News::TransferFailed(message) => {
                 self.failed_transfers.insert(id);
                 if self.failed_transfers.len() >= TRANSFERS_FAILED_MAX {
@@ -169,9 +174,9 @@ impl Driver {
     }
 
     /// How the budget stands, in words; `None` if there is none.
-    pub fn spending(&self) -> Option<String> {
+    pub fn spending(&self, now: Instant) -> Option<String> {
         let budget::Limits { per_hour, per_day } = self.budget.limits();
-        let (hour, day) = self.budget.spent(Timestamp::now());
+        let (hour, day) = self.budget.spent(self.clock.wall(now));
         let told = [(hour, per_hour, "an hour"), (day, per_day, "a day")];
         let told: Vec<String> = told
             .into_iter()
@@ -180,8 +185,8 @@ impl Driver {
         (!told.is_empty()).then(|| format!("spent {}", told.join(", ")))
     }
 
-    pub(super) fn look_at_budget(&mut self) {
-        match self.budget.room(Timestamp::now()) {
+    pub(super) fn look_at_budget(&mut self, now: Instant) {
+        match self.budget.room(self.clock.wall(now)) {
             Ok(()) => self.pauses.lift(PauseReason::Budget),
             Err(until) => self.pauses.raise(PauseReason::Budget, "the budget is spent".to_owned(), Some(until)),
         }

@@ -8,9 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::clock::TakenUp;
+use super::clock::{Clock, TakenUp};
 use super::pause::{PauseReason, Pauses};
 use super::step::{News, Stepped};
 use crate::api::Part;
@@ -19,10 +19,12 @@ use crate::job::plan::{Age, Step};
 use crate::job::state::State;
 use crate::job::{Job, JobId, Reason, backoff};
 use crate::throttle::budget::{self, Budget};
-use crate::throttle::durations::{Durations, Starting};
+use crate::throttle::cadence::Seen;
+use crate::throttle::durations::{Durations, Starting, Took};
 use crate::throttle::rate::Rate;
 use crate::throttle::window::{Learned, Window};
 
+mod early;
 mod learning;
 mod queues;
 #[cfg(test)]
@@ -69,6 +71,10 @@ pub struct Driver {
     pub window: Window,
     rate: Rate,
     durations: Durations,
+    /// Tasks that an acceptance above the limit has left to be seen done or running.
+    unproved: HashSet<JobId>,
+    clock: Clock,
+    chance: fastrand::Rng,
     budget: Budget<(JobId, u32)>,
     /// Why nothing is claimed or submitted.
     pub pauses: Pauses,
@@ -94,6 +100,8 @@ struct Resting {
     failures: u32,
     /// When it came to want what it wants, for what must not wait too long.
     since: Instant,
+    /// When it moves on by itself; `None`: it is in a queue.
+    due: Option<Instant>,
     /// Its files go back to the inbox; it is not submitted any more.
     leaving: bool,
 }
@@ -177,9 +185,9 @@ impl Driver {
     pub fn new(
         config: &Config,
         learned: Option<Learned>,
-        durations: impl IntoIterator<Item = Duration>,
+        durations: impl IntoIterator<Item = Took>,
         spent: impl IntoIterator<Item = ((JobId, u32), Timestamp)>,
-        now: Instant,
+        clock: Clock,
     ) -> Self {
         Self {
             limits: Limits::of(config),
@@ -202,25 +210,52 @@ impl Driver {
             stopping: false,
             short_of_room: false,
             window: Window::new(config.tasks.max, learned),
-            rate: Rate::new(per_second(config), now),
+            rate: Rate::new(per_second(config), config.api.requests_burst, clock.at),
             durations: Durations::new(durations),
+            unproved: HashSet::new(),
+            clock,
+            chance: fastrand::Rng::new(),
             budget: Budget::new(spending_limits(config), spent),
             pauses: Pauses::default(),
         }
+    }
+
+    /// Decides alike for the same seed.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.chance = fastrand::Rng::with_seed(seed);
+        self
+    }
+
+    /// What was seen of a job's task by this run.
+    pub fn seen(&self, id: JobId) -> Option<Seen> {
+        Some(self.taken_up(id)?.seen)
+    }
+
+    /// How old a job's task is.
+    pub fn age(&self, id: JobId, now: Instant) -> Option<Duration> {
+        Some(self.taken_up(id)?.age(now).whole())
+    }
+
+    /// Looks at the clocks. How far the wall clock was set, if it was: what was reserved is to be moved with it in the ledger, too.
+    pub fn look_at_the_clock(&mut self, clock: Clock) -> Option<SignedDuration> {
+        let set = self.clock.go_on(clock)?;
+        self.budget.shift(set);
+        Some(set)
     }
 
     /// Takes new settings.
     pub fn reload(&mut self, config: &Config, now: Instant) {
         self.limits = Limits::of(config);
         self.window.set_ceiling(config.tasks.max);
-        self.rate.set(per_second(config), now);
+        self.rate.set(per_second(config), config.api.requests_burst, now);
         self.budget.set(spending_limits(config));
         self.pauses.probe_now(now);
         // A task that waits because its account had changed is asked about at once.
         let waiting: Vec<JobId> =
             self.resting.iter().filter(|(_, resting)| asks_later(&resting.job)).map(|(id, _)| *id).collect();
         for id in waiting {
-            self.due.push(Reverse((now, id)));
+            self.wait_until(id, now);
         }
     }
 
@@ -310,8 +345,7 @@ impl Driver {
             }
         }
         if wants_to_submit || !self.polls.is_empty() {
-            let mut peek = self.rate.clone();
-            sooner(peek.take(now).err());
+            sooner(self.rate.ready_at(now));
         }
         if let Some(id) = self.downloads.front() {
             sooner(self.resting.get(id).map(|resting| resting.since + TRANSFER_WAIT_MAX).filter(|at| *at > now));
@@ -321,7 +355,9 @@ impl Driver {
 
     /// Whether the disk must be asked for room before the next claim.
     pub fn wants_to_submit(&self, pairs: bool, now: Instant) -> bool {
-        !self.stopping && (pairs || !self.submissions.is_empty()) && self.window.admits(self.in_flight(), now)
+        let in_flight = self.in_flight();
+        let admitted = self.window.admits(in_flight, now) || self.window.admits_early(in_flight, now);
+        !self.stopping && (pairs || !self.submissions.is_empty()) && admitted
     }
 
     /// A claim that [`Start::Claim`] began has ended without a job.
@@ -344,12 +380,16 @@ impl Driver {
     /// Takes in what came of a step (or of a claim that went on to its submission).
     pub fn absorb(&mut self, id: JobId, stepped: Stepped, failures: u32, now: Instant) {
         let submitted = self.running.by_job.get(&id) == Some(&Running::Submit);
+        let polled = self.running.by_job.get(&id) == Some(&Running::Poll);
         let moved_files = self.running.by_job.get(&id) == Some(&Running::Move);
         self.running.end(id);
         let Stepped { job, news, part, failed, wait, release } = stepped;
         let wait = wait.min(backoff::RETRY_AFTER_MAX);
         if moved_files && !failed {
             self.disk_works();
+        }
+        if polled && let Some(taken_up) = self.resting.get_mut(&id).and_then(|resting| resting.taken_up.as_mut()) {
+            taken_up.seen.at(taken_up.age(now).whole(), None);
         }
         let refused = news.iter().any(|news| matches!(news, News::AccountRefused(..) | News::GatewayRefused(..)));
         for news in news {
@@ -369,10 +409,11 @@ impl Driver {
         let was_leaving = self.resting.get(&id).is_some_and(|before| before.leaving);
         if may_be_released(&job) && (release || self.stopping || was_leaving || self.holds_back(refused)) {
             self.flying.remove(&id);
-            let wait = (failures > 0).then(|| queues::retry_wait(&job, failures));
-            self.resting.insert(id, Resting { job, part: None, taken_up: None, failures, since: now, leaving: true });
-            match wait {
-                Some(wait) => self.due.push(Reverse((now + wait, id))),
+            let due = (failures > 0).then(|| now + queues::retry_wait(&job, failures, self.chance.f64()));
+            let resting = Resting { job, part: None, taken_up: None, failures, since: now, due: None, leaving: true };
+            self.resting.insert(id, resting);
+            match due {
+                Some(due) => self.wait_until(id, due),
                 None => self.queue(id),
             }
             return;
@@ -411,7 +452,7 @@ impl Driver {
     fn take_up(&self, job: &Job, now: Instant) -> Option<TakenUp> {
         let task = job.state.task()?;
         let before = self.resting.get(&job.id).filter(|before| before.job.state.task() == Some(task));
-        before.and_then(|before| before.taken_up).or_else(|| Some(TakenUp::new(task, now, Timestamp::now())))
+        before.and_then(|before| before.taken_up).or_else(|| Some(TakenUp::new(task, now, self.clock.wall(now))))
     }
 
     /// Keeps account of who takes a slot.
@@ -423,6 +464,7 @@ impl Driver {
             return;
         }
         if self.flying.remove(&job.id) {
+            self.has_ended(job.id);
             match &job.state {
                 // A task that may exist takes a slot for as long as tasks take.
                 State::InDoubt { .. } => self.doubtful.push(now + self.durations.median(&self.limits.starting)),

@@ -7,18 +7,17 @@ use jiff::Timestamp;
 
 use super::{Driver, Move, Resting, Retry, Running, Start};
 use crate::api::Part;
+use crate::daemon::clock::TakenUp;
 use crate::job::plan::{self, Age, Next, Step};
 use crate::job::state::State;
 use crate::job::{Job, JobId, backoff};
+use crate::throttle::cadence;
 
 /// Polls under way at once.
 const POLLS_MAX: usize = 64;
 
 /// Publishings, rejections and releases under way at once: they only move files.
 const MOVES_MAX: usize = 16;
-
-/// A task that was accepted no longer ago was not asked about yet.
-const JUST_NOW: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Puts a job where it belongs until its next step.
@@ -29,7 +28,7 @@ impl Driver {
         let id = job.id;
         let next = plan::next_step(&job);
         let Retry { failures, wait } = retry;
-        let retry = (failures > 0).then(|| now + retry_wait(&job, failures).max(wait));
+        let retry = (failures > 0).then(|| now + retry_wait(&job, failures, self.chance.f64()).max(wait));
         if !matches!((&job.state, failures), (State::Ready { .. }, 1..)) {
             // It has no transfer that fails; what else ails it stops nobody.
             self.failed_transfers.remove(&id);
@@ -38,7 +37,8 @@ impl Driver {
         let unchanged = self.resting.get(&id).is_some_and(|before| before.job.state == job.state);
         let least = match next {
             Next::Now(Step::Poll) | Next::At(_, Step::Poll) if unchanged => {
-                Some(now + self.durations.wait(age.map(Age::whole), &self.limits.starting, fastrand::f64()))
+                let age = age.map(Age::whole).unwrap_or_default();
+                Some(now + cadence::next_time(age, &self.limits.starting))
             }
             Next::Now(_) | Next::At(..) | Next::WhenLikely(_) | Next::Finished => None,
         };
@@ -49,25 +49,36 @@ impl Driver {
                 return;
             }
             Next::Now(_) => retry.max(least),
-            Next::At(at, _) => Some(now + until(at)).max(retry).max(least),
+            Next::At(at, _) => Some(now + self.until(at, now)).max(retry).max(least),
             Next::WhenLikely(_) => {
-                let asked = self.resting.get(&id).is_some_and(|before| before.job.state.task() == job.state.task());
-                // Right after the submission there is no age to speak of; a task from an earlier run has one.
-                let age = age.map(Age::whole).filter(|age| asked || *age > JUST_NOW);
-                let wait = self.durations.wait(age, &self.limits.starting, fastrand::f64());
-                Some(now + wait).max(retry)
+                let chance = self.chance.f64();
+                let question = |taken_up: TakenUp| {
+                    let age = cadence::next_question(&self.durations, &taken_up.seen, &self.limits.starting, chance);
+                    taken_up.when(age)
+                };
+                taken_up.map(question).max(retry)
             }
         };
-        self.resting.insert(id, Resting { job, part, taken_up, failures, since: now, leaving: false });
+        let resting = Resting { job, part, taken_up, failures, since: now, due: None, leaving: false };
+        self.resting.insert(id, resting);
         match at {
-            Some(at) => self.due.push(Reverse((at, id))),
+            Some(at) => self.wait_until(id, at),
             None => self.queue(id),
+        }
+    }
+
+    /// A job moves on by itself at that instant, and no other.
+    pub(super) fn wait_until(&mut self, id: JobId, at: Instant) {
+        if let Some(resting) = self.resting.get_mut(&id) {
+            resting.due = Some(at);
+            self.due.push(Reverse((at, id)));
         }
     }
 
     /// A job is due: to the queue of its next step.
     pub(super) fn queue(&mut self, id: JobId) {
-        let Some(resting) = self.resting.get(&id) else { return };
+        let Some(resting) = self.resting.get_mut(&id) else { return };
+        resting.due = None;
         if self.running.has(id) || !self.waiting.insert(id) {
             return;
         }
@@ -92,7 +103,10 @@ impl Driver {
                 break;
             }
             self.due.pop();
-            self.queue(id);
+            // Another instant may have taken the place of this one.
+            if self.resting.get(&id).is_some_and(|resting| resting.due == Some(at)) {
+                self.queue(id);
+            }
         }
         self.doubtful.retain(|until| *until > now);
     }
@@ -145,12 +159,12 @@ impl Driver {
             return None;
         }
         self.look_at_transfers(now);
-        self.look_at_budget();
+        self.look_at_budget(now);
         if !self.pauses.admit_submission(now)
-            || !self.window.admits(self.in_flight(), now)
             || self.running.count(Running::Submit) >= self.limits.uploads
             // A probe goes alone.
             || (self.pauses.by_the_api() && self.running.count(Running::Submit) > 0)
+            || !(self.window.admits(self.in_flight(), now) || self.may_try_early(now))
             || self.rate.take(now).is_err()
         {
             return None;
@@ -159,7 +173,7 @@ impl Driver {
         while let Some(id) = self.submissions.pop_front() {
             if let Some((job, part)) = self.let_go(id, Running::Submit) {
                 self.flying.insert(id);
-                self.budget.reserve((id, job.sends + 1), Timestamp::now());
+                self.budget.reserve((id, job.sends + 1), self.clock.wall(now));
                 return Some(Start::Step(Box::new(job), Step::Submit, part));
             }
         }
@@ -169,8 +183,12 @@ impl Driver {
         let id = JobId::from_uuid(uuid::Uuid::now_v7());
         self.running.begin(id, Running::Submit);
         self.flying.insert(id);
-        self.budget.reserve((id, 1), Timestamp::now());
+        self.budget.reserve((id, 1), self.clock.wall(now));
         Some(Start::Claim(id))
+    }
+
+    fn until(&self, at: Timestamp, now: Instant) -> Duration {
+        Duration::try_from(at.duration_since(self.clock.wall(now))).unwrap_or(Duration::ZERO)
     }
 
     /// Takes a job out of rest, to run.
@@ -185,7 +203,7 @@ impl Driver {
     }
 }
 
-pub(super) fn retry_wait(job: &Job, failures: u32) -> Duration {
+pub(super) fn retry_wait(job: &Job, failures: u32, chance: f64) -> Duration {
     let backoff = match &job.state {
         State::Submitted { .. } => backoff::CONNECTION,
         State::Ready { .. } => backoff::TRANSFER,
@@ -197,9 +215,5 @@ pub(super) fn retry_wait(job: &Job, failures: u32) -> Duration {
         | State::Failing { .. }
         | State::Failed { .. } => backoff::DISK,
     };
-    backoff.wait(failures, fastrand::f64())
-}
-
-fn until(at: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+    backoff.wait(failures, chance)
 }

@@ -14,8 +14,12 @@ fn config(extra: &str) -> Config {
     config::load(None, environment, &Overrides::default()).expect("the default configuration is good").config
 }
 
+fn clock(now: Instant) -> Clock {
+    Clock { wall: Timestamp::now(), at: now, up: Duration::ZERO }
+}
+
 fn driver(now: Instant) -> Driver {
-    Driver::new(&config("{max: 8}"), None, [], [], now)
+    Driver::new(&config("{max: 8}"), None, [], [], clock(now))
 }
 
 fn job(number: u8) -> Job {
@@ -87,7 +91,12 @@ fn a_job_goes_through_its_steps_and_leaves() {
     begins(&mut driver, Step::Poll, queued.id, due);
     let done = Event::Done { link: VideoLink::new("https://cdn.example/v".to_owned()), at: Timestamp::now() };
     let ready = on(&submitted, [done]);
-    driver.absorb(queued.id, stepped(ready, vec![News::Took(Duration::from_secs(9))]), 0, due);
+    driver.absorb(
+        queued.id,
+        stepped(ready, vec![News::Took(Took { duration: Duration::from_secs(9), queued: None })]),
+        0,
+        due,
+    );
     assert_eq!(driver.in_flight(), 0, "a task that is done takes no slot");
     begins(&mut driver, Step::Download, queued.id, due);
 }
@@ -232,7 +241,7 @@ fn the_budget_is_reserved_before_and_given_back_after_a_refusal() {
     let now = Instant::now();
     let mut config = config("{max: 8}");
     config.budget.per_hour = Some(1);
-    let mut driver = Driver::new(&config, None, [], [], now);
+    let mut driver = Driver::new(&config, None, [], [], clock(now));
     let Some(Start::Claim(id)) = driver.next(true, now) else { panic!("a claim expected") };
     assert!(driver.next(true, now).is_none());
     driver.claim_failed(id);
@@ -305,7 +314,7 @@ fn too_little_room_holds_claims_back_also_after_a_full_disk() {
 #[test]
 fn a_task_of_another_account_takes_no_slot_of_this_one() {
     let now = Instant::now();
-    let mut driver = Driver::new(&config("{max: 8}"), Some(Learned { size: 1, found: true }), [], [], now);
+    let mut driver = Driver::new(&config("{max: 8}"), Some(Learned { size: 1, found: true }), [], [], clock(now));
     let ask_at = Timestamp::now() + jiff::SignedDuration::from_secs(3600);
     driver.adopt(on(&accepted(&job(1)), [Event::AskLater { ask_at }]), now);
     assert!(
@@ -319,7 +328,7 @@ fn a_step_that_fails_before_its_intent_spends_nothing() {
     let now = Instant::now();
     let mut config = config("{max: 8}");
     config.budget.per_hour = Some(3);
-    let mut driver = Driver::new(&config, None, [], [], now);
+    let mut driver = Driver::new(&config, None, [], [], clock(now));
     driver.adopt(job(1), now);
     let mut at = now;
     for n in 0..5 {
@@ -373,7 +382,7 @@ fn a_transfer_is_not_tried_again_before_its_server_wants_it() {
 #[test]
 fn a_task_that_the_api_works_on_for_ever_is_asked_about_rarely_and_takes_no_slot() {
     let now = Instant::now();
-    let mut driver = Driver::new(&config("{max: 8}"), Some(Learned { size: 1, found: true }), [], [], now);
+    let mut driver = Driver::new(&config("{max: 8}"), Some(Learned { size: 1, found: true }), [], [], clock(now));
     let endless = accepted(&job(1));
     driver.adopt(endless.clone(), now);
     assert!(driver.next(true, now).is_none(), "it takes the only slot");

@@ -16,6 +16,8 @@ use crate::job::state::Event;
 use crate::job::{Charged, Failure, Job, JobId, Reason, Seed, Stage, Task};
 use crate::ledger::{self, Change, Reader};
 use crate::spool::durable::Trouble;
+use crate::throttle::cadence::Phase;
+use crate::throttle::durations::Took;
 
 mod download;
 mod ending;
@@ -57,8 +59,10 @@ pub enum News {
     UnknownStatus(String),
     /// An answer to a poll that says nothing of the task; what it says.
     Unrelated(String),
-    /// A task was seen done for the first time, after this long.
-    Took(Duration),
+    /// A task was not done, and this is where it was.
+    Running(Phase),
+    /// A task was seen done for the first time; so long it took.
+    Took(Took),
     /// A transfer failed.
     TransferFailed(String),
     /// The link led to no video, though it was fresh; what was found there.

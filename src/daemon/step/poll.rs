@@ -15,6 +15,7 @@ use crate::job::plan::{self, Age, Ruling};
 use crate::job::state::{Event, Finish, State};
 use crate::job::{Account, Charged, Failure, Job, Reason, Seed, Stage, Task, backoff};
 use crate::ledger::Change;
+use crate::throttle::cadence::Phase;
 
 /// Of a task that is done without a link.
 const NO_LINK: &str = "the task is done, but the API gives no http or https link to its video";
@@ -36,7 +37,8 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
     }
     match answer {
         // However old it is: the API may still deliver what was paid. An overdue task takes no slot and is asked about rarely.
-        PollAnswer::InQueue | PollAnswer::Generating => Ok(answered(known(shells, job).await?)),
+        PollAnswer::InQueue => Ok(answered(known(shells, job).await?).and(News::Running(Phase::Queued))),
+        PollAnswer::Generating => Ok(answered(known(shells, job).await?).and(News::Running(Phase::Made))),
         // Some gateways tell nothing of a task that has ended: no word for so long is a word, too.
         PollAnswer::UnknownStatus(word) if overdue => {
             let message = match word.as_str() {
@@ -50,12 +52,12 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
         PollAnswer::Done { link, .. } => {
             let first = finish.is_none();
             // How long a task took that was going on while nobody asked, only the API knows.
-            let took = (first && age.before.is_zero()).then_some(age.watched);
-            let more = took.map(|duration| Change::Took { duration, at: now }).into_iter().collect();
+            let took = (first && age.before.is_zero()).then(|| taken_up.seen.took(age.watched));
+            let more = took.map(|took| Change::Took { took, at: now }).into_iter().collect();
             let job = shells.record(&job, Event::Done { link, at: now }, more).await?;
             let stepped = answered(job);
             Ok(match took {
-                Some(duration) => stepped.and(News::Took(duration)),
+                Some(took) => stepped.and(News::Took(took)),
                 None => stepped,
             })
         }

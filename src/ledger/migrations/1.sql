@@ -38,7 +38,7 @@ CREATE INDEX spending_reserved_at ON spending (reserved_at);
 -- How long tasks took, newest last; the cadence learns from the last few hundred.
 CREATE TABLE duration (
     id           INTEGER NOT NULL PRIMARY KEY,
-    milliseconds INTEGER NOT NULL,              -- from accepted to first seen done
+    milliseconds INTEGER NOT NULL,              -- from accepted to done, as far as seen
     seen_at      INTEGER NOT NULL               -- UTC, milliseconds
 ) STRICT;
 

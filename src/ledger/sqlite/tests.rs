@@ -350,14 +350,15 @@ async fn spending_durations_and_facts_are_remembered_and_pruned() {
     let place = Place::new();
     let (ledger, _) = place.open();
     let reserve = |send, seconds: i64| Change::Reserve { job: id(1), send, at: at(seconds * 1_000) };
+    let took = |duration| Took { duration, queued: Some(duration / 2) };
     ledger.write(vec![reserve(2, 20), reserve(1, 10), reserve(3, 30)]).await.unwrap();
     assert!(is_contradiction(ledger.write(vec![reserve(3, 40)]).await));
     ledger.write(vec![Change::GiveBack { job: id(1), send: 2 }]).await.unwrap();
     for n in 0..u64::from(DURATIONS_MAX) + 10 {
-        let took = Change::Took { duration: Duration::from_millis(n), at: at(0) };
+        let took = Change::Took { took: took(Duration::from_millis(n)), at: at(0) };
         ledger.write(vec![took]).await.unwrap();
     }
-    ledger.write(vec![Change::Took { duration: Duration::MAX, at: at(0) }]).await.unwrap();
+    ledger.write(vec![Change::Took { took: took(Duration::MAX), at: at(0) }]).await.unwrap();
     let remember = |value: &str| vec![Change::Remember { name: "limit", value: value.to_owned() }];
     ledger.write(remember("1")).await.unwrap();
     ledger.write(remember("2")).await.unwrap();
@@ -371,11 +372,14 @@ async fn spending_durations_and_facts_are_remembered_and_pruned() {
     assert_eq!(place.reader().fact("limit").unwrap().as_deref(), Some("2"));
     assert_eq!(place.reader().fact("other").unwrap(), None);
     ledger.write(vec![Change::Prune { jobs_before: Some(at(5_000)), spending_before: at(15_000) }]).await.unwrap();
+    for seconds in [-3_600, 3_605] {
+        ledger.write(vec![Change::ShiftSpending { by: SignedDuration::from_secs(seconds) }]).await.unwrap();
+    }
     drop(ledger);
     let (_ledger, memory) = place.open();
-    assert_eq!(memory.spending, [(id(1), 3, at(30_000))]);
+    assert_eq!(memory.spending, [(id(1), 3, at(35_000))]);
     assert_eq!(memory.durations.len(), DURATIONS_MAX as usize);
-    assert_eq!(memory.durations.first(), Some(&Duration::from_millis(11)));
+    assert_eq!(memory.durations.first(), Some(&took(Duration::from_millis(11))));
     assert_eq!(memory.live, [live]);
     assert!(place.reader().job(old.id).unwrap().is_none() && place.reader().job(new.id).unwrap().is_some());
 }
@@ -398,7 +402,7 @@ fn a_newer_ledger_is_refused_and_left_as_it_is() {
         let place = Place::new();
         let connection = Connection::open(place.path()).unwrap();
         connection.pragma_update(None, "journal_mode", mode).unwrap();
-        connection.execute_batch("CREATE TABLE job (job TEXT); PRAGMA user_version = 2;").unwrap();
+        connection.execute_batch("CREATE TABLE job (job TEXT); PRAGMA user_version = 99;").unwrap();
         connection.close().unwrap();
         assert!(matches!(refused(&place), OpenError::Newer { found: 2, known: 1, .. }));
         assert!(matches!(Reader::open(&place.path()), Err(OpenError::Newer { found: 2, .. })));

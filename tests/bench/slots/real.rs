@@ -11,12 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use jimengd::simulator::{Settings, Simulator, Task, World};
 
-use super::account::{Account, Figures};
+use crate::account::{Account, Figures, WARM_UP};
 use crate::picture;
 use crate::rig::{DEADLINE, Rig};
-
-/// Acceptances before anything is counted.
-const WARM_UP: usize = 10;
 
 /// What the account says when too many tasks run.
 const TOO_MANY: u32 = 50430;
@@ -45,11 +42,11 @@ pub async fn run(account: &Account, seed: u64, jobs: usize, scale: f64) -> Resul
         queued_part: 0.0..=account.queued_max,
         concurrency: Some(account.limit),
         requests_per_second: Some(rate).filter(|rate| *rate > 0.0),
-        // The daemon's bucket holds a second by the clock, which is `scale` of the vendor's: so much more comes at once.
-        requests_burst: Some(account.burst as f64 + (rate - account.per_second)),
+        // Two requests that left one after the other may come closer together.
+        requests_burst: Some(account.burst as f64 + 1.0),
         ..Settings::default()
     })?;
-    let api = format!("  requests_per_second: {rate}\n");
+    let api = format!("  requests_per_second: {rate}\n  requests_burst: {}\n", account.burst);
     let [first, every, slowest] = POLL.map(|seconds| format!("{}ms", (seconds / scale * 1000.0).round().max(1.0)));
     let settings = format!("tasks: {{max: {CEILING}}}\npoll: {{first: {first}, every: {every}, slowest: {slowest}}}\n");
     let mut rig = Rig::start(&simulator.base_url(), &api, &settings).await?;
