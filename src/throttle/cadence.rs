@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use super::durations::{Durations, Expected, Starting};
 
-/// The expected time that a task stands done and unseen until it is asked for, as a part of the median: for tasks whose times spread as
-/// widely as those of picture models do, that makes about eleven questions a task, and each of them saves more of a slot than that.
+/// The expected time that a task stands done and unseen until it is asked for, as a part of the median, while its slot is wanted: for
+/// tasks whose times spread as widely as those of picture models do, that makes about eleven questions a task.
 const UNSEEN: f64 = 1.0 / 340.0;
+
+/// The same while nobody waits for its slot: half as many questions, which leaves the requests to others.
+const UNSEEN_AT_EASE: f64 = 1.0 / 90.0;
 
 /// Points at which what is expected of a task is looked at.
 const POINTS: usize = 64;
@@ -54,6 +57,15 @@ pub struct Seen {
     pub made_from: Option<Duration>,
 }
 
+/// What a question is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// The task's slot: something waits for it.
+    Slot,
+    /// Its video alone.
+    Video,
+}
+
 /// Where a task is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -91,9 +103,9 @@ impl Seen {
 }
 
 /// The age at which to ask for a task of which that was seen. `chance` is from 0 up to 1.
-pub fn next_question(durations: &Durations, seen: &Seen, starting: &Starting, chance: f64) -> Duration {
+pub fn next_question(durations: &Durations, seen: &Seen, wanted: Wanted, starting: &Starting, chance: f64) -> Duration {
     let next = match durations.expected() {
-        Some(expected) => expected_question(&expected, seen, starting),
+        Some(expected) => expected_question(&expected, seen, wanted, starting),
         None => starting_question(seen.asked_at, starting),
     };
     let wait = next.saturating_sub(seen.asked_at).min(LONGEST.max(starting.first));
@@ -128,11 +140,14 @@ fn starting_question(asked_at: Duration, starting: &Starting) -> Duration {
     asked_at + starting.every.max(asked_at / STARTING_PART).min(slowest).max(stuck)
 }
 
-fn expected_question(expected: &Expected, seen: &Seen, starting: &Starting) -> Duration {
+fn expected_question(expected: &Expected, seen: &Seen, wanted: Wanted, starting: &Starting) -> Duration {
     let asked_at = seen.asked_at.as_secs_f64();
-    let bearable = UNSEEN * expected.mean.exp();
+    let unseen = match wanted {
+        Wanted::Slot => UNSEEN,
+        Wanted::Video => UNSEEN_AT_EASE,
+    };
     let weight: f64 = narrowed(expected, seen).map(|(_, weight)| weight).sum();
-    let bearable = bearable * weight;
+    let bearable = unseen * expected.mean.exp() * weight;
     // The expected time unseen at each point, and the weight of what ends up to there.
     let (mut unseen, mut ended, mut before) = (0.0, 0.0, asked_at);
     let mut next = None;
@@ -211,7 +226,7 @@ mod tests {
     }
 
     fn next(durations: &Durations, seen: &Seen) -> f64 {
-        (next_question(durations, seen, &STARTING, 0.5) - seen.asked_at).as_secs_f64()
+        (next_question(durations, seen, Wanted::Slot, &STARTING, 0.5) - seen.asked_at).as_secs_f64()
     }
 
     #[test]
@@ -250,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn a_video_alone_is_asked_for_half_as_often() {
+        let durations = minute(0.8, |_| None);
+        let wait = |wanted| (next_question(&durations, &asked(50), wanted, &STARTING, 0.5) - seconds(50)).as_secs_f64();
+        let ratio = wait(Wanted::Video) / wait(Wanted::Slot);
+        assert!((1.6..2.4).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
     fn a_task_stuck_for_hours_is_asked_for_while_its_video_can_be_had() {
         for durations in [Durations::default(), minute(0.8, |_| None), minute(0.05, |_| None)] {
             let wait = next(&durations, &asked(11 * 3600));
@@ -277,7 +300,7 @@ mod tests {
     #[test]
     fn chance_spreads_the_questions_a_little() {
         let durations = minute(0.8, |_| None);
-        let at = |chance| next_question(&durations, &Seen::default(), &STARTING, chance).as_secs_f64();
+        let at = |chance| next_question(&durations, &Seen::default(), Wanted::Slot, &STARTING, chance).as_secs_f64();
         assert!((at(0.0) / at(0.5) - 0.95).abs() < 1e-3 && (at(1.0) / at(0.5) - 1.05).abs() < 1e-3);
         assert_eq!(at(0.25), at(0.25));
     }

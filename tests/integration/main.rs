@@ -22,6 +22,7 @@ mod rig;
 mod shipped_files;
 mod shutdown;
 mod slots;
+mod slots_aims;
 mod tables;
 mod throttling;
 mod wire_contract;

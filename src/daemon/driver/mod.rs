@@ -65,6 +65,8 @@ pub struct Driver {
     /// The last request was a submission, so a poll that waits goes first.
     submitted_last: bool,
     stopping: bool,
+    /// Something waits to be submitted.
+    wants_slots: bool,
     /// There is less room than `min_free`.
     short_of_room: bool,
     /// What the account and the API let us do.
@@ -208,6 +210,7 @@ impl Driver {
             puzzling: HashSet::new(),
             submitted_last: false,
             stopping: false,
+            wants_slots: false,
             short_of_room: false,
             window: Window::new(config.tasks.max, learned),
             rate: Rate::new(per_second(config), config.api.requests_burst, clock.at),
@@ -308,6 +311,7 @@ impl Driver {
 
     /// What to start now, if anything; `pairs` tells whether the inbox has a pair to claim.
     pub fn next(&mut self, pairs: bool, now: Instant) -> Option<Start> {
+        self.wants_slots = pairs || !self.submissions.is_empty();
         self.wake(now);
         if let Some(start) = self.next_move() {
             return Some(start);

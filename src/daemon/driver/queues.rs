@@ -11,7 +11,7 @@ use crate::daemon::clock::TakenUp;
 use crate::job::plan::{self, Age, Next, Step};
 use crate::job::state::State;
 use crate::job::{Job, JobId, backoff};
-use crate::throttle::cadence;
+use crate::throttle::cadence::{self, Wanted};
 
 /// Polls under way at once.
 const POLLS_MAX: usize = 64;
@@ -52,9 +52,12 @@ impl Driver {
             Next::At(at, _) => Some(now + self.until(at, now)).max(retry).max(least),
             Next::WhenLikely(_) => {
                 let chance = self.chance.f64();
+                let is_full = self.in_flight() >= self.window.size();
+                let wanted = if is_full && self.wants_slots { Wanted::Slot } else { Wanted::Video };
                 let question = |taken_up: TakenUp| {
-                    let age = cadence::next_question(&self.durations, &taken_up.seen, &self.limits.starting, chance);
-                    taken_up.when(age)
+                    let TakenUp { seen, .. } = &taken_up;
+                    let starting = &self.limits.starting;
+                    taken_up.when(cadence::next_question(&self.durations, seen, wanted, starting, chance))
                 };
                 taken_up.map(question).max(retry)
             }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::account::{Account, Figures};
-use crate::played::{POLL_ARRIVES, Played, SUBMISSION_ANSWERED, SUBMISSION_ARRIVES, Status};
+use super::account::{Account, Figures};
+use super::played::{POLL_ARRIVES, Played, SUBMISSION_ANSWERED, SUBMISSION_ARRIVES, Status};
 
 /// Between two questions about one task. Seconds.
 pub const EVERY: f64 = 5.0;

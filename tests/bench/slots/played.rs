@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::account::{Account, Figures, WARM_UP};
+use super::account::{Account, Figures, WARM_UP};
 
 /// From the decision to submit until the account has the request: claim, syncs, upload. Seconds.
 pub const SUBMISSION_ARRIVES: f64 = 0.15;

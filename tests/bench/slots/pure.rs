@@ -18,8 +18,8 @@ use jimengd::throttle::cadence::{Phase, Seen};
 use jimengd::throttle::durations::Took;
 use jimengd::throttle::window::Learned;
 
-use crate::account::{Account, Figures};
-use crate::played::{POLL_ARRIVES, Played, SUBMISSION_ANSWERED, SUBMISSION_ARRIVES, Status};
+use super::account::{Account, Figures};
+use super::played::{POLL_ARRIVES, Played, SUBMISSION_ANSWERED, SUBMISSION_ARRIVES, Status};
 
 /// Tasks of which one that knows the distribution has heard beforehand.
 const HEARD_OF: usize = 2_000;
@@ -177,7 +177,7 @@ impl Run {
 
 /// As shipped, but for the requests a second.
 fn configuration(account: &Account) -> Result<Config> {
-    let api = format!("{{requests_per_second: {}}}", account.per_second);
+    let api = format!("{{requests_per_second: {}, requests_burst: {}}}", account.per_second, account.burst);
     let environment = [("JIMENGD_API".into(), api.into())].into_iter();
     Ok(config::load(None, environment, &Overrides::default())?.config)
 }

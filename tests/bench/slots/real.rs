@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use jimengd::simulator::{Settings, Simulator, Task, World};
 
-use crate::account::{Account, Figures, WARM_UP};
+use super::account::{Account, Figures, WARM_UP};
 use crate::picture;
 use crate::rig::{DEADLINE, Rig};
 
