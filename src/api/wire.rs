@@ -557,6 +557,8 @@ mod tests {
             ("99999999999999999999", Some(u64::from(u32::MAX))),
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
             ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
+            ("Sat, 06 Nov 2004 08:49:37 GMT", Some(3653 * 24 * 3600)),
             ("-5", None),
             ("1.5", None),
             ("soon", None),

@@ -383,9 +383,9 @@ async fn a_link_that_went_stale_while_nobody_was_there_is_asked_for_anew_without
     let daemon = rig.start();
     rig.until("its video was asked for", || rig.vendor().tasks().first().is_some_and(|task| task.downloads > 0)).await;
     daemon.stop().await;
-    // Two hours have passed.
+    // Half an hour has passed.
     let ledger = rusqlite::Connection::open(rig.root().join(LEDGER)).unwrap();
-    let older = "UPDATE job SET since = since - 2 * 3600 * 1000 WHERE state = 'ready'";
+    let older = "UPDATE job SET since = since - 1800 * 1000 WHERE state = 'ready'";
     assert_eq!(ledger.execute(older, []).unwrap(), 1);
     drop(ledger);
     rig.vendor().follow(script("- {on: download, nth: 1, do: {expired: true}}"));

@@ -110,6 +110,7 @@ async fn a_token_that_was_refused_to_submissions_is_tried_again_by_itself() {
     let goes_on = rig.vendor().wait_until(Duration::from_secs(120), |world| world.paid() == 3);
     assert!(goes_on.await, "{}", rig.scene());
     rig.until_ended(3, 0).await;
+    rig.until("no pause is left", || rig.snapshot().is_some_and(|said| said.paused.is_empty())).await;
     daemon.stop().await;
     rig.assert_all_is_well();
     for name in names {

@@ -18,6 +18,9 @@ use crate::rig::{DEADLINE, Rig};
 /// What the account says when too many tasks run.
 const TOO_MANY: u32 = 50430;
 
+/// What it says when requests follow too fast.
+const TOO_FAST: u32 = 50429;
+
 /// More than any account here has, so that the limit is the daemon's to find.
 const CEILING: usize = 256;
 
@@ -68,6 +71,10 @@ pub async fn run(account: &Account, seed: u64, jobs: usize, scale: f64) -> Resul
     rig.told(": delivered as", jobs).await?;
     rig.stop().await?;
 
+    let too_fast = simulator.with_world(|world| world.refused(TOO_FAST));
+    if too_fast > 0 {
+        eprintln!("  {account:?}, seed {seed}: {too_fast} requests came too fast (50429), which slows the daemon down");
+    }
     let tasks = simulator.tasks();
     ensure!(tasks.len() == jobs, "{jobs} jobs were paid {} times", tasks.len());
     ensure!(simulator.violations().is_empty(), "the simulator complains: {:?}", simulator.violations());
