@@ -149,7 +149,7 @@ pub fn set_list(file: &impl AsFd, name: &str, list: &[u8]) -> Result<(), Errno> 
 /// # Errors
 /// What the kernel says; what was written may be lost.
 pub fn sync(file: &impl AsFd) -> Result<(), Errno> {
-    pass(Effect::Sync, || failpoint::path_of(file), || retry_on_intr(|| rustix::fs::fsync(file)))
+    pass(Effect::Sync, || failpoint::path_of(file), || sync_if_durable(|| rustix::fs::fsync(file)))
 }
 
 /// Makes a file's content and length durable, not its times.
@@ -157,7 +157,11 @@ pub fn sync(file: &impl AsFd) -> Result<(), Errno> {
 /// # Errors
 /// What the kernel says; what was written may be lost.
 pub fn sync_content(file: &impl AsFd) -> Result<(), Errno> {
-    pass(Effect::Sync, || failpoint::path_of(file), || retry_on_intr(|| rustix::fs::fdatasync(file)))
+    pass(Effect::Sync, || failpoint::path_of(file), || sync_if_durable(|| rustix::fs::fdatasync(file)))
+}
+
+fn sync_if_durable(sync: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    if failpoint::is_durable() { retry_on_intr(sync) } else { Ok(()) }
 }
 
 /// Gives a file another name, unless that is taken.

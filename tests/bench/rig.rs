@@ -28,6 +28,11 @@ impl Rig {
     /// Starts the daemon against `base_url` with `settings`, which are YAML below the root of the configuration, and waits
     /// until it says that it is ready.
     pub async fn start(base_url: &str, api: &str, settings: &str) -> Result<Self> {
+        Self::start_planned(base_url, api, settings, "").await
+    }
+
+    /// The same with a plan for the daemon's fail points.
+    pub async fn start_planned(base_url: &str, api: &str, settings: &str, plan: &str) -> Result<Self> {
         // The folder of the build is on a real disk, which the system's folder for temporary files often is not.
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).context("cannot make a root")?;
         fs::create_dir(root.path().join("staging"))?;
@@ -37,7 +42,11 @@ impl Rig {
             root.path().display()
         );
         fs::write(&configuration, text)?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_jimengd"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jimengd"));
+        if !plan.is_empty() {
+            command.env("FAILPOINTS", plan);
+        }
+        let mut child = command
             .args(["run", "--config"])
             .arg(&configuration)
             .env("JIMENGD_API_TOKEN", "benchmark")
@@ -100,6 +109,14 @@ impl Rig {
             fs::write(&path, bytes)?;
             fs::File::open(&path)?.sync_all()?;
         }
+        Ok(())
+    }
+
+    /// The same, not synced.
+    pub fn stage_unsynced(&self, name: &str, picture: &[u8]) -> Result<()> {
+        let path = self.path("staging").join(name);
+        fs::write(path.with_extension("png"), picture)?;
+        fs::write(path.with_extension("yaml"), sidecar(name))?;
         Ok(())
     }
 
