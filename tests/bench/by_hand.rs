@@ -40,19 +40,18 @@ impl Drop for Loop {
 }
 
 /// How long the loop takes for so many pairs, once it watches, with so many workers.
-pub async fn run(base_url: &str, workers: usize, pairs: usize, picture: &[u8]) -> Result<Duration> {
-    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).context("cannot make a root")?;
+pub async fn run(root: &Path, base_url: &str, workers: usize, pairs: usize, picture: &[u8]) -> Result<Duration> {
     for folder in ["staging", "inbox", "work", "outbox", "archive"] {
-        fs::create_dir(root.path().join(folder))?;
+        fs::create_dir(root.join(folder))?;
     }
     for number in 0..pairs {
-        let staged = root.path().join("staging").join(number.to_string());
+        let staged = root.join("staging").join(number.to_string());
         fs::write(staged.with_extension("png"), picture)?;
         fs::write(staged.with_extension("yaml"), sidecar(&number.to_string()))?;
     }
     let mut child = Command::new("bash")
         .arg(SCRIPT)
-        .arg(root.path())
+        .arg(root)
         .arg(base_url)
         .arg(workers.to_string())
         .stdin(Stdio::null())
@@ -68,7 +67,7 @@ pub async fn run(base_url: &str, workers: usize, pairs: usize, picture: &[u8]) -
     // Inotifywait says so itself.
     while !next(&mut complained).await?.contains("Watches established") {}
     let start = Instant::now();
-    move_in(root.path(), pairs)?;
+    move_in(root, pairs)?;
     for _ in 0..pairs {
         let line = next(&mut said).await?;
         ensure!(line.starts_with("delivered "), "the loop says {line:?}");

@@ -112,14 +112,6 @@ impl Rig {
         Ok(())
     }
 
-    /// The same, not synced.
-    pub fn stage_unsynced(&self, name: &str, picture: &[u8]) -> Result<()> {
-        let path = self.path("staging").join(name);
-        fs::write(path.with_extension("png"), picture)?;
-        fs::write(path.with_extension("yaml"), sidecar(name))?;
-        Ok(())
-    }
-
     /// Moves a pair in that was staged.
     pub fn move_in(&self, name: &str) -> Result<()> {
         for extension in ["png", "yaml"] {
@@ -131,6 +123,17 @@ impl Rig {
 
     /// Tells the daemon to stop and waits for its end.
     pub async fn stop(mut self) -> Result<()> {
+        self.end().await
+    }
+
+    /// The same; the root stays, and is the caller's to remove.
+    pub async fn stop_and_keep(mut self) -> Result<PathBuf> {
+        self.end().await?;
+        self.root.disable_cleanup(true);
+        Ok(self.root.path().to_owned())
+    }
+
+    async fn end(&mut self) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("the daemon has no process id")?;
         kill_process(pid, Signal::TERM)?;
         self.told("INFO stopped", 1).await?;

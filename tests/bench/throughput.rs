@@ -13,9 +13,11 @@
 mod bare;
 mod by_hand;
 mod picture;
+#[expect(dead_code, reason = "so many pairs are staged without a sync for each")]
 mod rig;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -78,11 +80,12 @@ async fn main() -> Result<()> {
     println!("  load average of the last minute: {load} (everything else that runs makes the figures worse)");
     println!("  {:<44} {:>8} {:>8} {:>9} {:>15} {:>9}", "", "pairs", "s", "jobs/s", "CPU s/1000 jobs", "to first");
 
-    let durable = daemon(pairs, &pictures, "").await.context("the daemon")?;
+    let mut roots = Roots::default();
+    let durable = daemon(pairs, &pictures, "", &mut roots).await.context("the daemon")?;
     durable.print("the daemon, durability on", 1.0);
-    let careless = daemon(pairs, &pictures, "durable=0").await.context("the daemon without syncs")?;
+    let careless = daemon(pairs, &pictures, "durable=0", &mut roots).await.context("the daemon without syncs")?;
     careless.print("the daemon, every sync left out", careless.rate() / durable.rate());
-    let bare = bare_row(pairs, &pictures).await.context("the bare cost")?;
+    let bare = bare_row(pairs, &pictures, &mut roots).await.context("the bare cost")?;
     bare.print("the bare cost, syncs ideally shared", bare.rate() / durable.rate());
     let missing = by_hand::missing();
     let mut by_hand = None;
@@ -92,7 +95,7 @@ async fn main() -> Result<()> {
             println!("  {what:<44} NOT MEASURED: install {}", missing.join(" "));
             continue;
         }
-        let row = loop_row(workers, pairs.min(LOOP_PAIRS), &pictures[0]).await.context(what.clone())?;
+        let row = loop_row(workers, pairs.min(LOOP_PAIRS), &pictures[0], &mut roots).await.context(what.clone())?;
         row.print(&what, row.rate() / durable.rate());
         let best = by_hand.map_or(0.0, |best: Row| best.rate());
         by_hand = if row.rate() > best { Some(row) } else { by_hand };
@@ -146,12 +149,47 @@ impl Row {
     }
 }
 
+/// The folders of all rows. They are removed at the end only: a file system that has just deleted thousands of files makes new ones more
+/// slowly for some minutes.
+#[derive(Default)]
+struct Roots(Vec<PathBuf>);
+
+impl Roots {
+    fn keep(&mut self, root: PathBuf) -> &Path {
+        self.0.push(root);
+        &self.0[self.0.len() - 1]
+    }
+
+    fn make(&mut self) -> Result<&Path> {
+        let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).context("cannot make a root")?;
+        Ok(self.keep(root.keep()))
+    }
+}
+
+impl Drop for Roots {
+    fn drop(&mut self) {
+        for root in &self.0 {
+            if let Err(error) = fs::remove_dir_all(root) {
+                eprintln!("  cannot remove {}: {error}", root.display());
+            }
+        }
+    }
+}
+
+/// Lays a pair down beside the inbox, whole.
+fn stage(folder: &Path, name: &str, picture: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(path.with_extension("png"), picture)?;
+    fs::write(path.with_extension("yaml"), rig::sidecar(name))?;
+    Ok(())
+}
+
 fn simulator() -> Result<Simulator> {
     let (task_seconds, video_bytes) = (TASK.as_secs_f64(), Some(VIDEO_BYTES));
     Ok(Simulator::start(Settings { task_seconds, video_bytes, ..Settings::default() })?)
 }
 
-async fn daemon(pairs: usize, pictures: &[Vec<u8>], plan: &str) -> Result<Row> {
+async fn daemon(pairs: usize, pictures: &[Vec<u8>], plan: &str, roots: &mut Roots) -> Result<Row> {
     let simulator = simulator()?;
     let api = format!("  uploads: {AT_ONCE}\n  downloads: {AT_ONCE}\n");
     let settings = format!("tasks: {{max: {TASKS_MAX}}}\npoll: {{first: 300ms, every: 100ms, slowest: 1s}}\n");
@@ -159,7 +197,7 @@ async fn daemon(pairs: usize, pictures: &[Vec<u8>], plan: &str) -> Result<Row> {
     let warm_up = WARM_UP.min(pairs.max(FILLED));
     let name = |number: usize| format!("pair-{number:06}");
     for number in 0..warm_up + pairs {
-        rig.stage_unsynced(&name(number), &pictures[number % pictures.len()])?;
+        stage(&rig.path("staging"), &name(number), &pictures[number % pictures.len()])?;
     }
     // What is written back while it is measured is the daemon's own.
     rustix::fs::syncfs(fs::File::open(rig.path("staging"))?)?;
@@ -183,25 +221,25 @@ async fn daemon(pairs: usize, pictures: &[Vec<u8>], plan: &str) -> Result<Row> {
     let paid = simulator.paid();
     ensure!(paid == (warm_up + pairs) as u64, "{paid} paid for {} pairs", warm_up + pairs);
     ensure!(simulator.violations().is_empty(), "the simulator complains: {:?}", simulator.violations());
-    rig.stop().await?;
+    roots.keep(rig.stop_and_keep().await?);
     simulator.shutdown().await;
     Ok(Row { pairs, took, daemon: Some(after.0 - before.0), simulator: after.1 - before.1 })
 }
 
-async fn bare_row(pairs: usize, pictures: &[Vec<u8>]) -> Result<Row> {
+async fn bare_row(pairs: usize, pictures: &[Vec<u8>], roots: &mut Roots) -> Result<Row> {
     let simulator = simulator()?;
     let limits = bare::Limits { tasks: TASKS_MAX, uploads: AT_ONCE, downloads: AT_ONCE, task: TASK };
     let before = cpu(std::process::id())?;
-    let took = bare::run(&simulator.base_url(), pairs, pictures, limits).await?;
+    let took = bare::run(roots.make()?, &simulator.base_url(), pairs, pictures, limits).await?;
     let row = Row { pairs, took, daemon: None, simulator: cpu(std::process::id())? - before };
     simulator.shutdown().await;
     Ok(row)
 }
 
-async fn loop_row(workers: usize, pairs: usize, picture: &[u8]) -> Result<Row> {
+async fn loop_row(workers: usize, pairs: usize, picture: &[u8], roots: &mut Roots) -> Result<Row> {
     let simulator = simulator()?;
     let before = cpu(std::process::id())?;
-    let took = by_hand::run(&simulator.base_url(), workers, pairs, picture).await?;
+    let took = by_hand::run(roots.make()?, &simulator.base_url(), workers, pairs, picture).await?;
     let row = Row { pairs, took, daemon: None, simulator: cpu(std::process::id())? - before };
     simulator.shutdown().await;
     Ok(row)
