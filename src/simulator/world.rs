@@ -107,7 +107,11 @@ impl fmt::Debug for Task {
 impl Task {
     /// How it is now.
     pub fn status(&self) -> Status {
-        let age = self.accepted_at.elapsed();
+        self.status_at(Instant::now())
+    }
+
+    fn status_at(&self, now: Instant) -> Status {
+        let age = now.saturating_duration_since(self.accepted_at);
         if age >= self.life {
             Status::NotFound
         } else if self.finished || age >= self.takes {
@@ -127,8 +131,8 @@ impl Task {
         }
     }
 
-    fn is_in_flight(&self) -> bool {
-        match self.status() {
+    fn is_in_flight(&self, now: Instant) -> bool {
+        match self.status_at(now) {
             Status::InQueue | Status::Generating => true,
             Status::Done | Status::Failed(_) | Status::NotFound => false,
         }
@@ -264,7 +268,8 @@ impl World {
 
     /// The tasks being made now.
     pub fn in_flight(&self) -> usize {
-        self.running.iter().filter(|index| self.tasks[**index].is_in_flight()).count()
+        let now = Instant::now();
+        self.running.iter().filter(|index| self.tasks[**index].is_in_flight(now)).count()
     }
 
     pub(super) fn note_request(&mut self, mut request: Request) -> u64 {
@@ -323,7 +328,9 @@ impl World {
 
     /// Judges a submission that is well formed.
     pub(super) fn submit(&mut self, submission: Submission, settings: &Settings) -> Verdict {
-        self.running.retain(|index| self.tasks[*index].is_in_flight());
+        // The clock is read once: thousands may be running.
+        let now = Instant::now();
+        self.running.retain(|index| self.tasks[*index].is_in_flight(now));
         let in_flight = self.running.len();
         if settings.concurrency.is_some_and(|limit| in_flight >= limit) {
             return Verdict::Refused(CONCURRENCY_LIMIT);
