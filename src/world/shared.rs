@@ -22,6 +22,8 @@ struct Folder {
 struct Turns {
     begun: u64,
     ended: u64,
+    /// Who wait for one to end.
+    waiting: usize,
     /// The latest that failed.
     failed: Option<(u64, Errno)>,
 }
@@ -58,7 +60,9 @@ impl Folder {
             if turns.begun == turns.ended {
                 break;
             }
+            turns.waiting += 1;
             turns = self.ended.wait(turns).unwrap_or_else(PoisonError::into_inner);
+            turns.waiting -= 1;
         }
         turns.begun += 1;
         let turn = turns.begun;
@@ -81,15 +85,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
 
     #[test]
     fn who_comes_while_one_is_under_way_waits_for_the_next_and_shares_it() {
-        const OTHERS: u64 = 8;
-        let (folder, syncs) = (Arc::new(Folder::default()), Arc::new(AtomicU64::new(0)));
+        const OTHERS: usize = 8;
+        let (folder, syncs) = (Arc::new(Folder::default()), Arc::new(AtomicUsize::new(0)));
         let threads: Vec<_> = (0..OTHERS)
             .map(|_| {
                 let (folder, syncs) = (folder.clone(), syncs.clone());
@@ -107,15 +111,16 @@ mod tests {
             .collect();
         let first = folder.sync(|| {
             syncs.fetch_add(1, Ordering::SeqCst);
-            // Until all others wait, each of them holds a clone of the folder's own; nothing tells that they wait but time.
-            thread::sleep(std::time::Duration::from_millis(200));
+            while lock(&folder.turns).waiting < OTHERS {
+                thread::yield_now();
+            }
             Ok(())
         });
         assert_eq!(first, Ok(()));
         for other in threads {
             assert_eq!(other.join().expect("no panic"), Err(Errno::IO), "what failed for one failed for all");
         }
-        assert!(syncs.load(Ordering::SeqCst) < 1 + OTHERS, "they share");
+        assert_eq!(syncs.load(Ordering::SeqCst), 2, "they share");
     }
 
     #[test]
