@@ -161,7 +161,8 @@ impl Client {
         bytes_max: u64,
         part: &mut Part,
     ) -> Result<Sink, DownloadError> {
-        let mut batch = Vec::with_capacity(BATCH_BYTES);
+        let expected = total.and_then(|total| usize::try_from(total).ok()).unwrap_or(BATCH_BYTES);
+        let mut batch = Vec::with_capacity(BATCH_BYTES.min(expected));
         let try_ends = Instant::now() + self.idle_timeout() * TRY_IDLES;
         let ended = loop {
             let idle = Instant::now() + self.idle_timeout();

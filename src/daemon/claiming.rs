@@ -83,8 +83,10 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
     match taken {
         Ok(Some(job)) => {
             // What it was suspected of is in its report now; moved back, it is read again.
-            let suspects = shells.suspects.clone();
-            blocking(move || suspects.forget(files)).await;
+            if shells.suspects.deaths(files) > 0 {
+                let suspects = shells.suspects.clone();
+                blocking(move || suspects.forget(files)).await;
+            }
             Ok(Claiming::Job(Box::new(job)))
         }
         Ok(None) => {

@@ -88,15 +88,24 @@ pub(super) struct Writer {
     written_at: Option<Instant>,
     /// Since when something else holds than was said.
     changed_at: Option<Instant>,
+    /// When it was looked last whether something does.
+    looked_at: Option<Instant>,
+    /// Whether that was in this turn of the loop.
+    looked_now: bool,
     reloads: u64,
 }
 
 impl Writer {
     /// The change to write now, if there is one.
     pub(super) fn due(&mut self, driver: &Driver, intake: &Intake, today: &Today, now: Instant) -> Option<Change> {
-        if self.writing || self.written_at.is_some_and(|at| now < at + SNAPSHOT_EVERY) {
+        // A busy loop turns thousands of times a second, and a look is not for nothing.
+        self.looked_now = !self.writing
+            && self.written_at.is_none_or(|at| at + SNAPSHOT_EVERY <= now)
+            && self.looked_at.is_none_or(|at| at + SNAPSHOT_AFTER <= now);
+        if !self.looked_now {
             return None;
         }
+        self.looked_at = Some(now);
         let snapshot = take(driver, intake, today);
         if self.said.as_ref() == Some(&snapshot) {
             self.changed_at = None;
@@ -115,9 +124,15 @@ impl Writer {
 
     /// When to look again.
     pub(super) fn next_due(&self, driver: &Driver, intake: &Intake, today: &Today) -> Option<Instant> {
-        let changed = self.said.as_ref() != Some(&take(driver, intake, today));
-        let after = self.changed_at.map(|at| at + SNAPSHOT_AFTER);
-        (changed && !self.writing).then_some(after.max(Some(self.written_at? + SNAPSHOT_EVERY))).flatten()
+        if self.writing {
+            return None;
+        }
+        let written = self.written_at? + SNAPSHOT_EVERY;
+        if self.looked_now && self.changed_at.is_none() && self.said.as_ref() == Some(&take(driver, intake, today)) {
+            return None;
+        }
+        let look = self.looked_at.map(|at| at + SNAPSHOT_AFTER);
+        look.max(Some(written))
     }
 
     /// What was said was not written: it is said again.

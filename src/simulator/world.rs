@@ -115,7 +115,11 @@ impl fmt::Debug for Task {
 impl Task {
     /// How it is now.
     pub fn status(&self) -> Status {
-        let age = self.accepted_at.elapsed();
+        self.status_at(Instant::now())
+    }
+
+    fn status_at(&self, now: Instant) -> Status {
+        let age = now.saturating_duration_since(self.accepted_at);
         if age >= self.life {
             Status::NotFound
         } else if self.ended_by_hand_at.is_some() || age >= self.pace.takes {

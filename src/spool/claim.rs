@@ -133,10 +133,14 @@ impl Spool {
 
     /// Makes the job's folder with its note, whole or not at all; both are durable then.
     fn note_down(&self, job: JobId, claim: &Claim) -> Result<Dir, FileError> {
-        let work = self.work_now()?;
+        let (work, text) = (self.work_now()?, note_text(job, claim));
+        if let Some(dir) = self.spares.take(&work, &job_name(job), text.as_bytes())? {
+            work.sync()?;
+            return Ok(dir);
+        }
         work.make_child(&job_name(job))?;
         let dir = work.child(&job_name(job))?;
-        dir.replace(&own_name(NOTE), &own_name(NOTE_BESIDE), note_text(job, claim).as_bytes())?;
+        dir.replace(&own_name(NOTE), &own_name(NOTE_BESIDE), text.as_bytes())?;
         work.sync()?;
         Ok(dir)
     }
@@ -147,7 +151,8 @@ impl Spool {
     /// # Errors
     /// A file operation failed; calling it again goes on where it stopped.
     pub fn put_back(&self, job: JobId) -> Result<(), FileError> {
-        let Some(dir) = self.job_dir(job)? else { return Ok(()) };
+        // Nothing was made, or it is away already.
+        let Some(dir) = self.job_dir(job)? else { return self.clear_work(job) };
         let Some(note) = self.note(job)? else {
             // Without a note no file was moved.
             return self.clear_work(job);
@@ -211,16 +216,17 @@ fn give_back(dir: &Dir, inbox: &Dir, names: &Names) -> Result<bool, FileError> {
 fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
     let pictures = claim.picture.iter().map(|file| (file, PICTURE));
     let files: Vec<_> = pictures.chain(claim.sidecar.iter().map(|file| (file, SIDECAR))).collect();
+    let mut opened = Vec::with_capacity(files.len());
     for ((name, _), _) in &files {
         match inbox.open_file(name) {
             Err(error) if error.trouble() == Trouble::Forbidden => {
                 return Ok(Taken::Refused(Refusal::Unreadable(why(&error, inbox.stat(name)?, "r"))));
             }
             // What it is by now is seen after the move.
-            Ok(_) | Err(_) => {}
+            file => opened.push(file.ok().flatten()),
         }
     }
-    for (place, ((name, identity), own)) in files.iter().enumerate() {
+    for (place, (((name, identity), own), file)) in files.iter().zip(opened).enumerate() {
         let own = own_name(own);
         match inbox.rename(name, dir, &own) {
             Ok(Renamed::Moved) => {}
@@ -243,7 +249,13 @@ fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
         if !dir.stat(&own)?.as_ref().is_some_and(is_same) {
             return Ok(Taken::NotAll);
         }
-        dir.sync_file(&own)?;
+        // What was opened by its name may be another file than what was moved.
+        let file =
+            file.filter(|file| rustix::fs::fstat(file).is_ok_and(|stat| Identity::of(&stat).same_file(identity)));
+        match file {
+            Some(file) => dir.sync_open(&own, &file)?,
+            None => dir.sync_file(&own)?,
+        }
     }
     dir.sync()?;
     inbox.sync()?;

@@ -197,7 +197,7 @@ impl Dir {
     /// # Errors
     /// The disk fails; what was done may be lost.
     pub fn sync(&self) -> Result<(), FileError> {
-        world::sync(&self.fd).map_err(|e| FileError::new("sync", &self.path, e))
+        world::sync_names(&self.fd).map_err(|e| FileError::new("sync", &self.path, e))
     }
 
     /// What the kernel says of `name`, no link followed; `None` if there is nothing.
@@ -265,6 +265,19 @@ impl Dir {
         })
     }
 
+    /// Makes the file `name` of ours, which must be there, hold `bytes`, and syncs its content. A crash may leave it half old, half new.
+    ///
+    /// # Errors
+    /// It is not there or is no regular file, or the disk fails.
+    pub fn overwrite(&self, name: &FileName, bytes: &[u8]) -> Result<(), FileError> {
+        let failed = |e: io::Error| FileError::new("write", self.path_of(name), e);
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = world::open(self.at(name), flags).map_err(|e| failed(e.into()))?;
+        world::write(&file, bytes).map_err(failed)?;
+        world::set_length(&file, bytes.len() as u64).map_err(failed)?;
+        world::sync_content(&file).map_err(|e| failed(e.into()))
+    }
+
     /// Makes `name` hold `bytes`, whatever it held before, at one instant: written beside, synced, renamed over, synced.
     ///
     /// # Errors
@@ -282,10 +295,15 @@ impl Dir {
     /// # Errors
     /// The disk fails.
     pub fn sync_file(&self, name: &FileName) -> Result<(), FileError> {
-        match self.open_file(name)? {
-            Some(file) => world::sync(&file).map_err(|e| FileError::new("sync", self.path_of(name), e)),
-            None => Ok(()),
-        }
+        self.open_file(name)?.map_or(Ok(()), |file| self.sync_open(name, &file))
+    }
+
+    /// Syncs the content of `file`, which is called `name`.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn sync_open(&self, name: &FileName, file: &File) -> Result<(), FileError> {
+        world::sync(file).map_err(|e| FileError::new("sync", self.path_of(name), e))
     }
 
     /// Gives `name` the name `new` in `to`, unless that is taken. Syncs nothing.
@@ -373,7 +391,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// Moves the file `name` to `new` in `to`, over mounts if it must be, and syncs both folders unless it only copies.
+    /// Moves the file `name` to `new` in `to`, over mounts if it must be. Both folders are left to the caller to sync.
     ///
     /// Over mounts: copied beside under a hidden name, synced, given its name, synced, and only then taken away here, if it
     /// has not changed in between (if it has, it is copied again).
@@ -381,15 +399,10 @@ impl Dir {
     /// # Errors
     /// As its parts.
     pub fn move_to(&self, name: &FileName, to: &Dir, new: &FileName) -> Result<Renamed, FileError> {
-        let renamed = match self.rename(name, to, new)? {
-            Renamed::OtherMount => self.copy_over(name, to, new)?,
-            renamed @ (Renamed::Moved | Renamed::Taken | Renamed::Gone) => renamed,
-        };
-        if renamed == Renamed::Moved {
-            to.sync()?;
-            self.sync()?;
+        match self.rename(name, to, new)? {
+            Renamed::OtherMount => self.copy_over(name, to, new),
+            renamed @ (Renamed::Moved | Renamed::Taken | Renamed::Gone) => Ok(renamed),
         }
-        Ok(renamed)
     }
 
     /// Opens `name` if it is a regular file that we may read; `None` if it is not there or anything else, as what somebody

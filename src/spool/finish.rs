@@ -205,6 +205,8 @@ impl Spool {
                 Renamed::Moved => {}
                 Renamed::Gone => bring_along(&error, job, input, new, &rejection.former)?,
                 Renamed::Taken | Renamed::OtherMount => {
+                    // The number that is recorded next stands for what lies there by now, too.
+                    sync_both(&error, work.as_ref())?;
                     return Ok(Finished::Renumber(self.number_for_rejection(job, number + 1)?));
                 }
             }
@@ -212,7 +214,7 @@ impl Spool {
         for former in &rejection.former {
             remove_if_ours(&error, &job.names(*former).report, job.id)?;
         }
-        error.sync()?;
+        sync_both(&error, work.as_ref())?;
         let text = report::report(job, failure, number, rejection.failed_at);
         if !write_document(&error, &names.report, job.id, &text)? {
             return Ok(Finished::Renumber(self.number_for_rejection(job, number + 1)?));
@@ -319,9 +321,14 @@ impl Spool {
             }
             break;
         }
-        archive.sync()?;
-        work.sync()
+        sync_both(&archive, Some(&work))
     }
+}
+
+/// Syncs where files went to before where they came from: a power cut may leave them in both, never in neither.
+fn sync_both(to: &Dir, from: Option<&Dir>) -> Result<(), FileError> {
+    to.sync()?;
+    from.map_or(Ok(()), Dir::sync)
 }
 
 /// Whether the file of this name in another folder may be what an interrupted move left there: the same file, or one of the

@@ -226,7 +226,8 @@ fn read_picture(mut file: File, limits: &Limits, mut hash: Option<&mut Sha256>) 
         return Err(JudgeError::Io { file: FILE, source: io::Error::new(io::ErrorKind::FileTooLarge, why) });
     }
     let mut walk = picture::Walk::new();
-    let mut piece = vec![0; PIECE_BYTES];
+    // One byte more than it should have, so that its end is seen at once.
+    let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(identity.size).unwrap_or(PIECE_BYTES).saturating_add(1))];
     let mut length = 0_u64;
     loop {
         let count = match file.read(&mut piece) {

@@ -36,10 +36,12 @@ pub mod keep;
 pub mod pairing;
 pub mod scan;
 pub mod settle;
+mod spares;
 pub mod suspects;
 pub mod watch;
 
 use durable::{Dir, FileError, Renamed, own_name};
+use spares::Spares;
 
 /// The lock that makes one daemon a root.
 const LOCK: &str = ".lock";
@@ -113,6 +115,7 @@ pub struct Spool {
     work: Arc<Dir>,
     /// Held for as long as the spool is: closing it gives the lock back.
     lock: Arc<File>,
+    spares: Arc<Spares>,
 }
 
 impl Spool {
@@ -136,7 +139,8 @@ impl Spool {
         refuse_nested(&settings)?;
         let work = Dir::open(&settings.work)?;
         let lock = lock(&work)?;
-        let spool = Self { settings, work: Arc::new(work), lock: Arc::new(lock) };
+        spares::clear(&work);
+        let spool = Self { settings, work: Arc::new(work), lock: Arc::new(lock), spares: Arc::default() };
         spool.probe()?;
         Ok(spool)
     }
@@ -157,7 +161,7 @@ impl Spool {
 
     /// The same spool with other settings; the folders must be the same.
     pub fn with_settings(&self, settings: Settings) -> Self {
-        Self { settings, work: self.work.clone(), lock: self.lock.clone() }
+        Self { settings, work: self.work.clone(), lock: self.lock.clone(), spares: self.spares.clone() }
     }
 
     /// The folders.
@@ -208,13 +212,18 @@ impl Spool {
         let work = self.work_now()?;
         let name = job_name(job);
         if !work.holds(&name)? {
+            self.spares.forget(&name);
             return Ok(());
         }
         let dir = work.child(&name)?;
         if dir.holds(&own_name(claim::PICTURE))? || dir.holds(&own_name(claim::SIDECAR))? {
             // The note says where they belong, so it stays with them.
+            self.spares.forget(&name);
             tracing::warn!(job_id = %job, "left {} in place: it still holds the pair", dir.path().display());
             return Ok(());
+        }
+        if self.spares.put(&work, &name, &dir)? {
+            return work.sync();
         }
         dir.unlink(&own_name(claim::NOTE))?;
         dir.unlink(&own_name(claim::NOTE_BESIDE))?;

@@ -12,6 +12,7 @@
 //! | `on`, `nth` | or: the `nth` (default 1) point whose `<effect> <path>` contains the text `on`; one that begins with `judge`, `jot` or `turn` needs no `looks` |
 //! | `after` | points count for `on` only once one has been passed whose `<effect> <path>` contains this text |
 //! | `do` | `kill`: SIGKILL, in the middle of a write or else before the effect; `stop`: SIGSTOP before it; `panic`, or `wait` until the file of `until` is there: at this one and at all that match after it; a name of an error: the effect fails, a write in its middle; that name and `!`: it is done and then said to have failed (not so commits, requests and answers: they have no such end) |
+//! | `durable` | `0`: nothing is durable. Every sync succeeds without being had, and the ledger commits without syncs: for benchmarks, to see what durability costs |
 //! | `until` | the error is for good, for this effect at this place, until this file is there |
 //!
 //! A place is a folder, or all folders of jobs below it. A read-only mount (EROFS) and a full disk (ENOSPC, EDQUOT) refuse every
@@ -23,12 +24,12 @@ mod off;
 mod on;
 
 #[cfg(feature = "failpoints")]
-pub use on::{before, path, path_from, path_of};
+pub use on::{before, is_durable, path, path_from, path_of};
 #[cfg(feature = "failpoints")]
 pub(super) use on::{pass, torn};
 
 #[cfg(not(feature = "failpoints"))]
-pub use off::{before, path, path_from, path_of};
+pub use off::{before, is_durable, path, path_from, path_of};
 #[cfg(not(feature = "failpoints"))]
 pub(super) use off::{pass, torn};
 

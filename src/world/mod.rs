@@ -21,6 +21,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timestamps, XattrFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 pub mod failpoint;
+mod shared;
 
 use failpoint::{Effect, pass};
 
@@ -149,7 +150,15 @@ pub fn set_list(file: &impl AsFd, name: &str, list: &[u8]) -> Result<(), Errno> 
 /// # Errors
 /// What the kernel says; what was written may be lost.
 pub fn sync(file: &impl AsFd) -> Result<(), Errno> {
-    pass(Effect::Sync, || failpoint::path_of(file), || retry_on_intr(|| rustix::fs::fsync(file)))
+    pass(Effect::Sync, || failpoint::path_of(file), || sync_if_durable(|| rustix::fs::fsync(file)))
+}
+
+/// Makes the names in a folder durable, together with others who want that of the same folder at this moment.
+///
+/// # Errors
+/// What the kernel says; what was done may be lost.
+pub fn sync_names(folder: &impl AsFd) -> Result<(), Errno> {
+    pass(Effect::Sync, || failpoint::path_of(folder), || sync_if_durable(|| shared::sync(folder)))
 }
 
 /// Makes a file's content and length durable, not its times.
@@ -157,7 +166,11 @@ pub fn sync(file: &impl AsFd) -> Result<(), Errno> {
 /// # Errors
 /// What the kernel says; what was written may be lost.
 pub fn sync_content(file: &impl AsFd) -> Result<(), Errno> {
-    pass(Effect::Sync, || failpoint::path_of(file), || retry_on_intr(|| rustix::fs::fdatasync(file)))
+    pass(Effect::Sync, || failpoint::path_of(file), || sync_if_durable(|| rustix::fs::fdatasync(file)))
+}
+
+fn sync_if_durable(sync: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    if failpoint::is_durable() { retry_on_intr(sync) } else { Ok(()) }
 }
 
 /// Gives a file another name, unless that is taken.

@@ -28,6 +28,11 @@ impl Rig {
     /// Starts the daemon against `base_url` with `settings`, which are YAML below the root of the configuration, and `api`,
     /// which is YAML below `api`, and waits until it says that it is ready. No rate is kept unless `api` names one.
     pub async fn start(base_url: &str, api: &str, settings: &str) -> Result<Self> {
+        Self::start_planned(base_url, api, settings, "").await
+    }
+
+    /// The same with a plan for the daemon's fail points.
+    pub async fn start_planned(base_url: &str, api: &str, settings: &str, plan: &str) -> Result<Self> {
         // The folder of the build is on a real disk, which the system's folder for temporary files often is not.
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).context("cannot make a root")?;
         fs::create_dir(root.path().join("staging"))?;
@@ -38,7 +43,11 @@ impl Rig {
             root.path().display()
         );
         fs::write(&configuration, text)?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_jimengd"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jimengd"));
+        if !plan.is_empty() {
+            command.env("FAILPOINTS", plan);
+        }
+        let mut child = command
             .args(["run", "--config"])
             .arg(&configuration)
             .env("JIMENGD_API_TOKEN", "benchmark")
@@ -115,6 +124,17 @@ impl Rig {
 
     /// Tells the daemon to stop and waits for its end.
     pub async fn stop(mut self) -> Result<()> {
+        self.end().await
+    }
+
+    /// The same; the root stays, and is the caller's to remove.
+    pub async fn stop_and_keep(mut self) -> Result<PathBuf> {
+        self.end().await?;
+        self.root.disable_cleanup(true);
+        Ok(self.root.path().to_owned())
+    }
+
+    async fn end(&mut self) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("the daemon has no process id")?;
         kill_process(pid, Signal::TERM)?;
         self.told("INFO stopped", 1).await?;

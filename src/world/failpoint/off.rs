@@ -32,6 +32,12 @@ pub fn before(_: Effect, _: impl FnOnce() -> PathBuf) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Whether syncs are had: always.
+#[inline(always)]
+pub fn is_durable() -> bool {
+    true
+}
+
 /// Never called.
 #[inline(always)]
 pub fn path(_: At<'_>) -> PathBuf {

@@ -28,6 +28,7 @@ struct Plan {
     log: Option<File>,
     looks: bool,
     syncs: bool,
+    durable: bool,
     place: Trigger,
     after: Option<String>,
     /// Whether the point of `after` has been passed.
@@ -106,6 +107,11 @@ pub fn before(effect: Effect, path: impl FnOnce() -> PathBuf) -> Result<(), Errn
     pass(effect, path, || Ok(()))
 }
 
+/// Whether syncs are had, and not only said to have been.
+pub fn is_durable() -> bool {
+    PLAN.get_or_init(Plan::read).as_ref().is_none_or(|plan| plan.durable)
+}
+
 /// Where a name in an open folder is.
 pub fn path(at: At<'_>) -> PathBuf {
     if at.name.is_absolute() { at.name.to_owned() } else { path_of_fd(at.dir).join(at.name) }
@@ -180,7 +186,7 @@ impl Plan {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let (mut log, mut looks, mut syncs, mut deed, mut until) = (None, false, true, None, None);
+        let (mut log, mut looks, mut syncs, mut durable, mut deed, mut until) = (None, false, true, true, None, None);
         let (mut at, mut on, mut nth, mut after) = (None, None, 1, None);
         let number = |value: &str| value.parse::<u64>().map_err(|error| format!("{value}: {error}"));
         for part in text.split(';').filter(|part| !part.is_empty()) {
@@ -192,6 +198,7 @@ impl Plan {
                 }
                 "looks" => looks = value == "1",
                 "syncs" => syncs = value != "0",
+                "durable" => durable = value != "0",
                 "at" => at = Some(number(value)?),
                 "on" => on = Some(value.to_owned()),
                 "nth" => nth = number(value)?,
@@ -211,6 +218,7 @@ impl Plan {
             log,
             looks,
             syncs,
+            durable,
             place,
             begun: AtomicBool::new(after.is_none()),
             after,
@@ -225,6 +233,10 @@ impl Plan {
 
     /// Whether the plan numbers points of that kind.
     fn numbers(&self, effect: Effect) -> bool {
+        if self.log.is_none() && matches!(self.place, Trigger::Never) {
+            // Nobody could tell the difference, and a number costs time.
+            return false;
+        }
         if effect == Effect::Sync { self.syncs } else { self.looks || !effect.is_look() }
     }
 
