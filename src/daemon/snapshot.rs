@@ -1,6 +1,7 @@
 //! What the daemon says of itself: a fact in the ledger for `status`, and a line for the service manager.
 //!
-//! Written when it changes, and not more often than twice a second.
+//! Written when it changes, and not more often than twice a second. Nor is it looked at more often than that asks for: the loop turns
+//! a thousand times a second, and mostly nothing of this has changed.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ use crate::ledger::Change;
 /// A change is written no sooner than this after it was seen: what changes it is mostly a pair on its way to its submission,
 /// which would otherwise wait for this sync, too.
 const SNAPSHOT_AFTER: Duration = Duration::from_millis(100);
+
+/// Between two looks that find nothing new.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The fact's name in the ledger.
 pub const DAEMON_FACT: &str = "daemon";
@@ -85,39 +89,40 @@ pub struct ReloadWord {
 pub(super) struct Writer {
     said: Option<Snapshot>,
     writing: bool,
-    written_at: Option<Instant>,
-    /// Since when something else holds than was said.
-    changed_at: Option<Instant>,
+    /// No look before this.
+    look_at: Option<Instant>,
+    /// The first turn since the last look: since then something else may hold than was said.
+    turned_at: Option<Instant>,
     reloads: u64,
 }
 
 impl Writer {
-    /// The change to write now, if there is one.
+    /// The change to write now, if there is one. To be asked at each turn of the loop.
     pub(super) fn due(&mut self, driver: &Driver, intake: &Intake, today: &Today, now: Instant) -> Option<Change> {
-        if self.writing || self.written_at.is_some_and(|at| now < at + SNAPSHOT_EVERY) {
+        let turned_at = *self.turned_at.get_or_insert(now);
+        if self.writing || self.look_at.is_some_and(|at| now < at) {
             return None;
         }
         let snapshot = take(driver, intake, today);
         if self.said.as_ref() == Some(&snapshot) {
-            self.changed_at = None;
+            self.turned_at = None;
+            self.look_at = Some(now + LOOK_EVERY);
             return None;
         }
-        let changed_at = *self.changed_at.get_or_insert(now);
-        if self.said.is_some() && now < changed_at + SNAPSHOT_AFTER {
+        if self.said.is_some() && now < turned_at + SNAPSHOT_AFTER {
+            self.look_at = Some(turned_at + SNAPSHOT_AFTER);
             return None;
         }
-        self.changed_at = None;
+        self.turned_at = None;
         self.writing = true;
         let change = remember(&snapshot);
         self.said = Some(snapshot);
         Some(change)
     }
 
-    /// When to look again.
-    pub(super) fn next_due(&self, driver: &Driver, intake: &Intake, today: &Today) -> Option<Instant> {
-        let changed = self.said.as_ref() != Some(&take(driver, intake, today));
-        let after = self.changed_at.map(|at| at + SNAPSHOT_AFTER);
-        (changed && !self.writing).then_some(after.max(Some(self.written_at? + SNAPSHOT_EVERY))).flatten()
+    /// When to look again, if something may have changed since the last look.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.turned_at.and(self.look_at).filter(|_| !self.writing)
     }
 
     /// What was said was not written: it is said again.
@@ -128,7 +133,7 @@ impl Writer {
     /// The change was written, or could not be.
     pub(super) fn written(&mut self, now: Instant) {
         self.writing = false;
-        self.written_at = Some(now);
+        self.look_at = Some(now + SNAPSHOT_EVERY);
     }
 
     /// The last word before the end.

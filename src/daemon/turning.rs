@@ -61,6 +61,7 @@ impl Daemon {
             if self.once && self.is_finished() {
                 return;
             }
+            self.say_how_it_is(now);
             let due = self.next_due(now);
             tokio::select! {
                 () = self.controls.stop.cancelled() => return,
@@ -151,6 +152,9 @@ impl Daemon {
                 };
                 self.claiming.insert(id, pair.clone());
                 let handle = self.sending.spawn(async move {
+                    if !shells.may_send().await {
+                        return Ended::Claimed(id, Box::new(pair), Claiming::Changed, None);
+                    }
                     let claiming = claiming::claim(shells.clone(), id, pair.clone()).await;
                     match claiming {
                         // The submission follows at once, without a turn of the loop.
@@ -172,8 +176,12 @@ impl Daemon {
                 let id = job.id;
                 let set = if step == Step::Submit { &mut self.sending } else { &mut self.moving };
                 let taken_up = self.driver.taken_up(id);
-                let handle =
-                    set.spawn(async move { Ended::Stepped(id, step::run(shells, *job, step, part, taken_up).await) });
+                let handle = set.spawn(async move {
+                    if step == Step::Submit && !shells.may_send().await {
+                        return Ended::Stepped(id, Stepped::not_begun(*job, part));
+                    }
+                    Ended::Stepped(id, step::run(shells, *job, step, part, taken_up).await)
+                });
                 self.working.insert(handle.id(), id);
             }
             Start::Release(job) => {
@@ -476,13 +484,6 @@ impl Daemon {
         }
         self.mind_a_silent_server(now);
         self.today.look_at_the_clock(Timestamp::now());
-        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
-            let mut changes = vec![change];
-            changes.extend(self.learned_change());
-            let ledger = self.shells.ledger.clone();
-            self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
-            systemd::status(&self.snapshot.status_line(&self.today));
-        }
         if self.prune_at <= now {
             self.prune_at = now + PRUNE_EVERY;
             self.prune();
@@ -502,6 +503,17 @@ impl Daemon {
                     Ended::Pulse(!matches!(answer, Err(ledger::WriteError::Closed)))
                 });
             }
+        }
+    }
+
+    /// Writes how things are, if that is something else than was said last. Asked when the turn has started all that it could.
+    fn say_how_it_is(&mut self, now: Instant) {
+        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
+            let mut changes = vec![change];
+            changes.extend(self.learned_change());
+            let ledger = self.shells.ledger.clone();
+            self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
+            systemd::status(&self.snapshot.status_line(&self.today));
         }
     }
 
@@ -595,7 +607,7 @@ impl Daemon {
             || self.driver.pauses.has(PauseReason::LedgerUnwritable);
         [
             self.driver.next_due(pairs, now),
-            self.snapshot.next_due(&self.driver, &self.intake, &self.today),
+            self.snapshot.next_due(),
             self.pulse_at,
             held.then(|| now + DISK_CHECK_EVERY),
             // What is past was minded.

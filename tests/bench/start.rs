@@ -59,11 +59,10 @@ async fn main() -> Result<()> {
     let starts = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(STARTS).max(1);
     println!("start: from the making of the process to READY=1, {starts} starts each, release build, durability on");
     println!("  load average of the last minute: {}", process::load()?);
-    println!("  seconds from the start: ready (median and slowest), then the slowest first full scan and rest; all that the budget allows is spent");
     println!(
-        "  {:<22} {:>7} {:>7} {:>8} {:>8} {:>7} {MEMORY}",
-        "", "ready", "slowest", "scanned", "at rest", "cpu s"
+        "  seconds from the start: ready (median and slowest), then the slowest first full scan and rest; all that the budget allows is spent"
     );
+    println!("  {:<22} {:>7} {:>7} {:>8} {:>8} {:>7} {MEMORY}", "", "ready", "slowest", "scanned", "at rest", "cpu s");
     let simulator = Simulator::start(Settings { task_seconds: 0.0, ..Settings::default() })?;
     let url = simulator.base_url();
 
@@ -147,7 +146,8 @@ impl Root {
         let transaction = connection.transaction()?;
         transaction.execute(COPY, [JOBS - 1])?;
         transaction.commit()?;
-        let jobs: usize = connection.query_row("SELECT count(*) FROM job WHERE state = 'delivered'", [], |row| row.get(0))?;
+        let jobs: usize =
+            connection.query_row("SELECT count(*) FROM job WHERE state = 'delivered'", [], |row| row.get(0))?;
         ensure!(jobs == JOBS, "the ledger holds {jobs} jobs");
         connection.close().map_err(|(_, error)| error)?;
         println!("  a ledger of {JOBS} jobs: {} MB", fs::metadata(self.path(LEDGER))?.len() / 1_000_000);
@@ -219,7 +219,8 @@ impl Run {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let (at, line) = self.lines.recv_timeout(left).with_context(|| format!("the daemon never said {word:?}"))?;
+            let (at, line) =
+                self.lines.recv_timeout(left).with_context(|| format!("the daemon never said {word:?}"))?;
             match line.split_whitespace().nth(1) {
                 Some("ERROR") => bail!("the daemon complains: {line}"),
                 Some("WARN") if !line.contains("the budget is spent") => eprintln!("  {line}"),
