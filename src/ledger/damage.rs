@@ -53,7 +53,7 @@ pub(super) fn tell(damage: &Damage, what: String) {
 /// How far the ledger was looked through.
 #[derive(Clone, Debug)]
 pub(super) struct LookedThrough {
-    /// Its sender goes away without a word if damage was found.
+    /// `true`: wholly, and no damage was found.
     done: watch::Receiver<bool>,
     began: Instant,
 }
@@ -65,8 +65,10 @@ impl LookedThrough {
             return;
         }
         let mut done = self.done.clone();
+        // However it ended, or did not: what counts is whether damage was found.
         let ended = tokio::time::timeout_at((self.began + CHECK_WAIT).into(), done.wait_for(|done| *done));
-        let is_damaged = matches!(ended.await, Ok(Err(_))) || damage.borrow().is_some();
+        drop(ended.await);
+        let is_damaged = damage.borrow().is_some();
         if is_damaged {
             std::future::pending().await
         }
