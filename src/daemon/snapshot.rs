@@ -18,8 +18,11 @@ use crate::ledger::Change;
 /// which would otherwise wait for this sync, too.
 const SNAPSHOT_AFTER: Duration = Duration::from_millis(100);
 
-/// Between two looks that find nothing new.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// In so long a time…
+const LOOKS_IN: Duration = Duration::from_millis(100);
+
+/// …no more looks than this find nothing new; what turns the loop more often is looked at in the end.
+const LOOKS_MAX: u32 = 8;
 
 /// The fact's name in the ledger.
 pub const DAEMON_FACT: &str = "daemon";
@@ -91,6 +94,8 @@ pub(super) struct Writer {
     writing: bool,
     /// No look before this.
     look_at: Option<Instant>,
+    /// Looks that found nothing new, and since when they are counted.
+    looks: Option<(Instant, u32)>,
     /// The first turn since the last look: since then something else may hold than was said.
     turned_at: Option<Instant>,
     reloads: u64,
@@ -106,7 +111,9 @@ impl Writer {
         let snapshot = take(driver, intake, today);
         if self.said.as_ref() == Some(&snapshot) {
             self.turned_at = None;
-            self.look_at = Some(now + LOOK_EVERY);
+            let (since, looks) = self.looks.filter(|(since, _)| now < *since + LOOKS_IN).unwrap_or((now, 0));
+            self.looks = Some((since, looks + 1));
+            self.look_at = (looks + 1 >= LOOKS_MAX).then_some(since + LOOKS_IN);
             return None;
         }
         if self.said.is_some() && now < turned_at + SNAPSHOT_AFTER {

@@ -124,7 +124,9 @@ impl Daemon {
     fn start_what_can_start(&mut self, now: Instant) {
         self.start_rejections(now);
         let pairs = self.intake.ready() > 0;
-        if self.driver.wants_to_submit(pairs, now) && !self.has_room(now) {
+        // While something else keeps pairs from being sent, nobody needs to know.
+        let wanted = self.driver.wants_to_submit(pairs, now) && self.driver.pauses.admit_submission(now);
+        if wanted && !self.has_room(now) {
             // The answer wakes the loop.
             self.check_disk();
         }
