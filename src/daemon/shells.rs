@@ -92,6 +92,15 @@ pub enum StepError {
 }
 
 impl Shells {
+    /// Waits until the ledger may be believed, before anything that costs money; `false` if the daemon is told to stop first.
+    pub async fn may_send(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = self.ledger.looked_through() => true,
+        }
+    }
+
     /// The job after `event`, recorded together with `more`. Tried again for as long as the disk refuses it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What the daemon says of itself: a fact in the ledger for `status`, and a line for the service manager.
 //!
-//! Written when it changes, and not more often than twice a second.
+//! Written when it changes, and not more often than twice a second. Nor is it looked at more often than that asks for: the loop turns
+//! a thousand times a second, and mostly nothing of this has changed.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,12 @@ use crate::ledger::Change;
 /// A change is written no sooner than this after it was seen: what changes it is mostly a pair on its way to its submission,
 /// which would otherwise wait for this sync, too.
 const SNAPSHOT_AFTER: Duration = Duration::from_millis(100);
+
+/// In so long a time…
+const LOOKS_IN: Duration = Duration::from_millis(100);
+
+/// …no more looks than this find nothing new; what turns the loop more often is looked at in the end.
+const LOOKS_MAX: u32 = 8;
 
 /// The fact's name in the ledger.
 pub const DAEMON_FACT: &str = "daemon";
@@ -85,54 +92,45 @@ pub struct ReloadWord {
 pub(super) struct Writer {
     said: Option<Snapshot>,
     writing: bool,
-    written_at: Option<Instant>,
-    /// Since when something else holds than was said.
-    changed_at: Option<Instant>,
-    /// When it was looked last whether something does.
-    looked_at: Option<Instant>,
-    /// Whether that was in this turn of the loop.
-    looked_now: bool,
+    /// No look before this.
+    look_at: Option<Instant>,
+    /// Looks that found nothing new, and since when they are counted.
+    looks: Option<(Instant, u32)>,
+    /// The first turn since the last look: since then something else may hold than was said.
+    turned_at: Option<Instant>,
     reloads: u64,
 }
 
 impl Writer {
-    /// The change to write now, if there is one.
+    /// The change to write now, if there is one. To be asked at each turn of the loop.
     pub(super) fn due(&mut self, driver: &Driver, intake: &Intake, today: &Today, now: Instant) -> Option<Change> {
-        // A busy loop turns thousands of times a second, and a look is not for nothing.
-        self.looked_now = !self.writing
-            && self.written_at.is_none_or(|at| at + SNAPSHOT_EVERY <= now)
-            && self.looked_at.is_none_or(|at| at + SNAPSHOT_AFTER <= now);
-        if !self.looked_now {
+        let turned_at = *self.turned_at.get_or_insert(now);
+        if self.writing || self.look_at.is_some_and(|at| now < at) {
             return None;
         }
         self.looked_at = Some(now);
         let snapshot = take(driver, intake, today);
         if self.said.as_ref() == Some(&snapshot) {
-            self.changed_at = None;
+            self.turned_at = None;
+            let (since, looks) = self.looks.filter(|(since, _)| now < *since + LOOKS_IN).unwrap_or((now, 0));
+            self.looks = Some((since, looks + 1));
+            self.look_at = (looks + 1 >= LOOKS_MAX).then_some(since + LOOKS_IN);
             return None;
         }
-        let changed_at = *self.changed_at.get_or_insert(now);
-        if self.said.is_some() && now < changed_at + SNAPSHOT_AFTER {
+        if self.said.is_some() && now < turned_at + SNAPSHOT_AFTER {
+            self.look_at = Some(turned_at + SNAPSHOT_AFTER);
             return None;
         }
-        self.changed_at = None;
+        self.turned_at = None;
         self.writing = true;
         let change = remember(&snapshot);
         self.said = Some(snapshot);
         Some(change)
     }
 
-    /// When to look again.
-    pub(super) fn next_due(&self, driver: &Driver, intake: &Intake, today: &Today) -> Option<Instant> {
-        if self.writing {
-            return None;
-        }
-        let written = self.written_at? + SNAPSHOT_EVERY;
-        if self.looked_now && self.changed_at.is_none() && self.said.as_ref() == Some(&take(driver, intake, today)) {
-            return None;
-        }
-        let look = self.looked_at.map(|at| at + SNAPSHOT_AFTER);
-        look.max(Some(written))
+    /// When to look again, if something may have changed since the last look.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.turned_at.and(self.look_at).filter(|_| !self.writing)
     }
 
     /// What was said was not written: it is said again.
@@ -143,7 +141,7 @@ impl Writer {
     /// The change was written, or could not be.
     pub(super) fn written(&mut self, now: Instant) {
         self.writing = false;
-        self.written_at = Some(now);
+        self.look_at = Some(now + SNAPSHOT_EVERY);
     }
 
     /// The last word before the end.

@@ -62,6 +62,7 @@ impl Daemon {
             if self.once && self.is_finished() {
                 return;
             }
+            self.say_how_it_is(now);
             let due = self.next_due(now);
             tokio::select! {
                 () = self.controls.stop.cancelled() => return,
@@ -124,7 +125,9 @@ impl Daemon {
     fn start_what_can_start(&mut self, now: Instant) {
         self.start_rejections(now);
         let pairs = self.intake.ready() > 0;
-        if self.driver.wants_to_submit(pairs, now) && !self.has_room(now) {
+        // While something else keeps pairs from being sent, nobody needs to know.
+        let wanted = self.driver.wants_to_submit(pairs, now) && self.driver.pauses.admit_submission(now);
+        if wanted && !self.has_room(now) {
             // The answer wakes the loop.
             self.check_disk();
         }
@@ -152,6 +155,9 @@ impl Daemon {
                 };
                 self.claiming.insert(id, pair.clone());
                 let handle = self.sending.spawn(async move {
+                    if !shells.may_send().await {
+                        return Ended::Claimed(id, Box::new(pair), Claiming::Changed, None);
+                    }
                     let claiming = claiming::claim(shells.clone(), id, pair.clone()).await;
                     match claiming {
                         // The submission follows at once, without a turn of the loop.
@@ -173,8 +179,12 @@ impl Daemon {
                 let id = job.id;
                 let set = if step == Step::Submit { &mut self.sending } else { &mut self.moving };
                 let taken_up = self.driver.taken_up(id);
-                let handle =
-                    set.spawn(async move { Ended::Stepped(id, step::run(shells, *job, step, part, taken_up).await) });
+                let handle = set.spawn(async move {
+                    if step == Step::Submit && !shells.may_send().await {
+                        return Ended::Stepped(id, Stepped::not_begun(*job, part));
+                    }
+                    Ended::Stepped(id, step::run(shells, *job, step, part, taken_up).await)
+                });
                 self.working.insert(handle.id(), id);
             }
             Start::Release(job) => {
@@ -480,13 +490,6 @@ impl Daemon {
         }
         self.mind_a_silent_server(now);
         self.today.look_at_the_clock(Timestamp::now());
-        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
-            let mut changes = vec![change];
-            changes.extend(self.learned_change());
-            let ledger = self.shells.ledger.clone();
-            self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
-            systemd::status(&self.snapshot.status_line(&self.today));
-        }
         if self.prune_at <= now {
             self.prune_at = now + PRUNE_EVERY;
             self.prune();
@@ -519,6 +522,17 @@ impl Daemon {
             }
             Ended::Pruned
         });
+    }
+
+    /// Writes how things are, if that is something else than was said last. Asked when the turn has started all that it could.
+    fn say_how_it_is(&mut self, now: Instant) {
+        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
+            let mut changes = vec![change];
+            changes.extend(self.learned_change());
+            let ledger = self.shells.ledger.clone();
+            self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
+            systemd::status(&self.snapshot.status_line(&self.today));
+        }
     }
 
     /// Whether a disk of this machine has not answered for longer than `patience`.
@@ -611,7 +625,7 @@ impl Daemon {
             || self.driver.pauses.has(PauseReason::LedgerUnwritable);
         [
             self.driver.next_due(pairs, now),
-            self.snapshot.next_due(&self.driver, &self.intake, &self.today),
+            self.snapshot.next_due(),
             self.pulse_at,
             held.then(|| now + DISK_CHECK_EVERY),
             // What is past was minded.

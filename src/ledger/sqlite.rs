@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
-use super::damage::{self, Damage};
+use super::damage::{self, Damage, LookedThrough};
 use super::{Change, Counts, DURATIONS_MAX, Memory, OpenError, WriteError, record};
 use crate::job::{Job, JobId, TaskId};
 use crate::throttle::durations::Took;
@@ -43,6 +43,21 @@ const HOLDER: &str = "-- the other job that has a task
 const BEGIN_CALL: &str = "-- begin a call\nSAVEPOINT call";
 const UNDO_CALL: &str = "-- undo a call\nROLLBACK TO call";
 const END_CALL: &str = "-- end a call\nRELEASE call";
+/// Counts what ended since an instant, by the index of instants.
+const ENDED: &str = "-- count jobs that ended since an instant
+    SELECT count(*) FILTER (WHERE state = 'delivered'), count(*) FILTER (WHERE state = 'failed') FROM job WHERE since >= ?1";
+
+/// Forgets what ended before an instant. The sign keeps SQLite from choosing the index of states, by which it would go through
+/// every job that ended.
+const FORGET: &str = "-- forget old finished jobs
+    DELETE FROM job WHERE since < ?1 AND +state IN ('delivered', 'failed')";
+
+/// Counts the jobs of each state in the index alone.
+const STATES: &str = "-- count jobs by state\nSELECT state, count(*) FROM job GROUP BY state";
+
+/// Of those that failed, the ones in doubt.
+const IN_DOUBT: &str = "-- count jobs that failed in doubt, by state
+    SELECT state, count(*) FROM job WHERE state IN ('failing', 'failed') AND reason = 'in_doubt' GROUP BY state";
 
 /// The tables of a ledger, of whatever schema.
 const TABLES: [&str; 4] = ["job", "spending", "duration", "fact"];
@@ -52,6 +67,7 @@ const TABLES: [&str; 4] = ["job", "spending", "duration", "fact"];
 pub struct Ledger {
     calls: mpsc::Sender<Call>,
     damage: Damage,
+    looked_through: LookedThrough,
 }
 
 #[derive(Debug)]
@@ -62,11 +78,16 @@ struct Call {
 
 impl Ledger {
     /// Opens the ledger at `path`, makes it if it is missing, brings it to this program's schema, and reads what the daemon
-    /// has to know. Blocks.
+    /// has to know. Blocks. Nothing that costs money may be done before [`Ledger::looked_through`] has returned.
     ///
     /// # Errors
     /// [`OpenError`]; a file that cannot be read is left as it is.
     pub fn open(path: &Path) -> Result<(Self, Memory), OpenError> {
+        Self::open_looking(path, damage::CHECKED_AT_ONCE_BYTES)
+    }
+
+    /// The same; a file of more bytes is looked through while the work begins.
+    fn open_looking(path: &Path, at_once_bytes: u64) -> Result<(Self, Memory), OpenError> {
         let unreadable = |source| OpenError::Unreadable { path: path.to_owned(), source };
         make_private(path).map_err(|source| OpenError::Unmakeable { path: path.to_owned(), source })?;
         let mut connection = Connection::open(path).map_err(unreadable)?;
@@ -83,7 +104,7 @@ impl Ledger {
         // The file may be written, but perhaps not what lies beside it.
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unreadable)?;
         let damage = Damage::default();
-        damage::check(path, &damage)?;
+        let looked_through = damage::check(path, &damage, at_once_bytes)?;
         migrate(&mut connection, found, path)?;
         let memory = remember(&connection).map_err(|error| match damage::of(&error) {
             Some(what) => OpenError::Corrupt { path: path.to_owned(), what },
@@ -95,7 +116,7 @@ impl Ledger {
             .name("ledger".to_owned())
             .spawn(move || keep_writing(connection, waiting, &found_by_writer))
             .map_err(OpenError::Thread)?;
-        Ok((Self { calls, damage }, memory))
+        Ok((Self { calls, damage, looked_through }, memory))
     }
 
     /// Returns once what the ledger holds is known to be damaged; what SQLite says of it. Cancel-safe.
@@ -107,6 +128,12 @@ impl Ledger {
             // We hold the sending end ourselves.
             None => std::future::pending().await,
         }
+    }
+
+    /// Returns once the whole file was looked through and is not damaged, or that takes too long to wait for it; never, if it is
+    /// damaged. Cancel-safe.
+    pub async fn looked_through(&self) {
+        self.looked_through.ends_well(&self.damage).await;
     }
 
     /// Tells of damage that a reader came upon.
@@ -187,12 +214,19 @@ impl Reader {
     /// # Errors
     /// What SQLite says.
     pub fn counts(&self) -> rusqlite::Result<Counts> {
-        let mut statement = self.connection.prepare_cached(
-            "-- count jobs by state
-            SELECT CASE WHEN reason = 'in_doubt' THEN 'in_doubt' ELSE state END, count(*) FROM job GROUP BY 1",
-        )?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect()
+        // One transaction, so that both speak of one moment.
+        let transaction = self.connection.unchecked_transaction()?;
+        let counted = |sql| -> rusqlite::Result<Counts> {
+            transaction.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        let mut counts = counted(STATES)?;
+        let in_doubt = counted(IN_DOUBT)?;
+        for (state, count) in in_doubt {
+            counts.entry(state).and_modify(|all| *all -= count);
+            *counts.entry("in_doubt".to_owned()).or_default() += count;
+        }
+        counts.retain(|_, count| *count > 0);
+        Ok(counts)
     }
 
     /// How many jobs were delivered and failed since an instant.
@@ -200,13 +234,7 @@ impl Reader {
     /// # Errors
     /// What SQLite says.
     pub fn finished_since(&self, since: Timestamp) -> rusqlite::Result<(u64, u64)> {
-        self.connection
-            .prepare_cached(
-                "-- count jobs that ended since an instant
-                SELECT count(*) FILTER (WHERE state = 'delivered'), count(*) FILTER (WHERE state = 'failed')
-                FROM job WHERE since >= ?1",
-            )?
-            .query_row([since.as_millisecond()], |row| Ok((row.get(0)?, row.get(1)?)))
+        self.connection.prepare_cached(ENDED)?.query_row([since.as_millisecond()], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// A small fact, JSON.
@@ -491,12 +519,7 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<Wr
         }
         Change::Prune { jobs_before, spending_before } => {
             if let Some(before) = jobs_before {
-                connection
-                    .prepare_cached(
-                        "-- forget old finished jobs
-                        DELETE FROM job WHERE since < ?1 AND state IN ('delivered', 'failed')",
-                    )?
-                    .execute([before.as_millisecond()])?;
+                connection.prepare_cached(FORGET)?.execute([before.as_millisecond()])?;
             }
             connection
                 .prepare_cached("-- forget old reservations\nDELETE FROM spending WHERE reserved_at < ?1")?

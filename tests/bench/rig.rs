@@ -156,5 +156,10 @@ impl Drop for Rig {
 
 /// A sidecar that asks for a film of that name.
 pub fn sidecar(name: &str) -> String {
-    format!("prompt: A walk along the shore, take {name}\nseed: 7\n")
+    format!("prompt: {}\nseed: 7\n", prompt(name))
+}
+
+/// What it asks for.
+pub fn prompt(name: &str) -> String {
+    format!("A walk along the shore, take {name}")
 }

@@ -97,6 +97,11 @@ impl Stepped {
         Self { job: Some(job), ..Self::without_job() }
     }
 
+    /// Nothing was done.
+    pub(in crate::daemon) fn not_begun(job: Job, part: Option<Part>) -> Self {
+        Self { part, ..Self::with(job) }
+    }
+
     /// The job was released, or cannot be read.
     fn without_job() -> Self {
         Self { job: None, news: Vec::new(), part: None, failed: false, wait: Duration::ZERO, release: false }

@@ -323,14 +323,78 @@ async fn of_two_acceptances_of_one_task_in_one_commit_the_first_has_it() {
 }
 
 #[tokio::test]
-async fn whose_a_task_is_costs_no_scan() {
+async fn what_is_asked_while_the_daemon_works_costs_no_scan() {
     let place = Place::new();
     drop(place.open());
     let connection = Connection::open(place.path()).unwrap();
-    let plan: String = connection
-        .query_row(&format!("EXPLAIN QUERY PLAN {HOLDER}"), ("7", "1", "x"), |row| row.get("detail"))
-        .unwrap();
-    assert!(plan.contains("SEARCH job USING INDEX job_task_id (task_id=?)"), "{plan}");
+    for (sql, index) in [
+        (HOLDER, "SEARCH job USING INDEX job_task_id (task_id=?)"),
+        (ENDED, "SEARCH job USING INDEX job_since (since>?)"),
+        (FORGET, "SEARCH job USING INDEX job_since (since<?)"),
+        (STATES, "SCAN job USING COVERING INDEX job_state"),
+        (IN_DOUBT, "SEARCH job USING INDEX job_state (state=?)"),
+    ] {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let values = vec!["7"; statement.parameter_count()];
+        let mut rows = statement.query(rusqlite::params_from_iter(values)).unwrap();
+        let plan: String = rows.next().unwrap().unwrap().get("detail").unwrap();
+        assert_eq!(plan, index, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn damage_in_a_large_ledger_is_found_while_the_work_begins() {
+    let place = Place::new();
+    let (ledger, _) = place.open();
+    for n in 0..100 {
+        ledger.write(insert(&job(n, State::Failed { failure: failure(Reason::Poison) }))).await.unwrap();
+    }
+    ledger.looked_through().await;
+    drop(ledger);
+    let connection = Connection::open(place.path()).unwrap();
+    let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+    // Pages that hold nothing but what a start has no use for, and those that it reads.
+    let finished: Vec<u64> = pages(&connection, "job").into_iter().skip(2).collect();
+    let small: Vec<u64> = ["spending", "duration", "fact"].iter().flat_map(|table| pages(&connection, table)).collect();
+    // The writer's thread may not have ended yet.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    connection.close().unwrap();
+    let good = std::fs::read(place.path()).unwrap();
+    assert!(finished.len() > 3 && small.len() > 2, "{finished:?} {small:?}");
+    for (number, (page, at_once_bytes, is_refused)) in finished
+        .iter()
+        .map(|page| (page, 0, false))
+        .chain(finished.iter().map(|page| (page, u64::MAX, true)))
+        .chain(small.iter().map(|page| (page, 0, true)))
+        .enumerate()
+    {
+        let mut bytes = good.clone();
+        let start = usize::try_from((page - 1) * page_bytes).unwrap();
+        bytes[start..start + usize::try_from(page_bytes).unwrap()].fill(0x5A);
+        let path = place.dir.path().join(format!("{number}.db"));
+        std::fs::write(&path, bytes).unwrap();
+        match Ledger::open_looking(&path, at_once_bytes) {
+            // The thread may have been quick.
+            Err(OpenError::Corrupt { .. }) => {}
+            Ok((ledger, _)) if !is_refused => {
+                let told = tokio::time::timeout(Duration::from_secs(60), ledger.damaged()).await;
+                assert!(told.is_ok(), "page {page} is damaged, and nobody is told");
+                let sends = tokio::time::timeout(Duration::from_millis(1), ledger.looked_through()).await;
+                assert!(sends.is_err(), "page {page} is damaged, and something may be sent");
+            }
+            other => panic!("page {page}, {at_once_bytes}: {other:?}"),
+        }
+    }
+    let path = place.dir.path().join("good.db");
+    std::fs::write(&path, good).unwrap();
+    let (ledger, _) = Ledger::open_looking(&path, 0).unwrap();
+    ledger.looked_through().await;
+}
+
+/// The pages of a table, without those of its indexes.
+fn pages(connection: &Connection, table: &str) -> Vec<u64> {
+    let mut statement = connection.prepare("SELECT pageno FROM dbstat WHERE name = ?1 ORDER BY pageno").unwrap();
+    statement.query_map([table], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 #[tokio::test]
