@@ -108,7 +108,6 @@ impl Writer {
         if self.writing || self.look_at.is_some_and(|at| now < at) {
             return None;
         }
-        self.looked_at = Some(now);
         let snapshot = take(driver, intake, today);
         if self.said.as_ref() == Some(&snapshot) {
             self.turned_at = None;
