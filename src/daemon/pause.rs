@@ -61,6 +61,19 @@ impl PauseReason {
         }
     }
 
+    /// What ends it, for a line that has no room for advice.
+    pub fn lifted_by(self) -> &'static str {
+        match self {
+            Self::Account | Self::Gateway => "tried again by itself",
+            Self::InboxUnavailable => "until the inbox is there",
+            Self::DiskFull => "until there is room",
+            Self::ReadOnly => "until the folders can be written",
+            Self::LedgerUnwritable => "until the ledger can be written",
+            Self::DownloadsBehind => "until videos can be fetched",
+            Self::Budget => "until the budget allows it",
+        }
+    }
+
     /// What a person can do about it.
     pub fn advice(self) -> &'static str {
         match self {

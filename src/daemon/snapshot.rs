@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::SNAPSHOT_EVERY;
 use super::driver::Driver;
 use super::intake::Intake;
+use super::pause::PauseReason;
 use super::today::Today;
 use crate::ledger::Change;
 
@@ -170,7 +171,11 @@ impl Writer {
 fn line(said: &Snapshot, today: &Today) -> String {
     let mut line = String::new();
     for Paused { reason, message, until, .. } in &said.paused {
-        let until = until.map(|at| format!(", until {}", today.shown(at))).unwrap_or_default();
+        let until = match (until, PauseReason::ALL.iter().find(|known| known.label() == reason)) {
+            (Some(at), _) => format!(", until {}", today.shown(*at)),
+            (None, Some(known)) => format!("; {}", known.lifted_by()),
+            (None, None) => String::new(),
+        };
         line.push_str(&format!("Paused: {reason} ({message}{until}). "));
     }
     line.push_str(&format!(
@@ -256,5 +261,12 @@ mod tests {
         );
         said.paused[0].until = Some("2026-11-27T16:30:00Z".parse().unwrap());
         assert!(line(&said, &today).contains("until 2026-11-28 00:30)"));
+        said.paused[0] = Paused {
+            reason: "account".to_owned(),
+            message: "HTTP 401".to_owned(),
+            until: None,
+            ..said.paused[0].clone()
+        };
+        assert!(line(&said, &today).starts_with("Paused: account (HTTP 401; tried again by itself). "));
     }
 }
