@@ -68,7 +68,7 @@ fn zeros(count: u32) -> Vec<u8> {
     let mut stream = vec![0x78, 0x01];
     stream.extend(bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))));
     // Adler-32 of zeros.
-    stream.extend((count % 65_521 << 16 | 1).to_be_bytes());
+    stream.extend((((count % 65_521) << 16) | 1).to_be_bytes());
     stream
 }
 
