@@ -2,7 +2,7 @@
 //!
 //! Each intent reserves one; what was certainly not accepted is given back. What is in doubt counts as spent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -26,12 +26,15 @@ pub struct Limits {
 pub struct Budget<K> {
     limits: Limits,
     reserved: BTreeSet<(Timestamp, K)>,
+    /// When each was reserved.
+    at: BTreeMap<K, Timestamp>,
 }
 
 impl<K: Ord + Copy> Budget<K> {
     /// Starts with what was remembered.
     pub fn new(limits: Limits, remembered: impl IntoIterator<Item = (K, Timestamp)>) -> Self {
-        Self { limits, reserved: remembered.into_iter().map(|(intent, at)| (at, intent)).collect() }
+        let at: BTreeMap<K, Timestamp> = remembered.into_iter().collect();
+        Self { limits, reserved: at.iter().map(|(intent, at)| (*at, *intent)).collect(), at }
     }
 
     /// The operator's limits.
@@ -64,24 +67,30 @@ impl<K: Ord + Copy> Budget<K> {
     /// Reserves a submission.
     pub fn reserve(&mut self, intent: K, at: Timestamp) {
         self.forget(at);
+        self.give_back(intent);
         self.reserved.insert((at, intent));
+        self.at.insert(intent, at);
     }
 
     /// Gives a reservation back.
     pub fn give_back(&mut self, intent: K) {
-        self.reserved.retain(|(_, reserved)| *reserved != intent);
+        if let Some(at) = self.at.remove(&intent) {
+            self.reserved.remove(&(at, intent));
+        }
     }
 
     /// The wall clock was set by so much: what was reserved keeps its distance from now.
     pub fn shift(&mut self, by: SignedDuration) {
         let shifted = |(at, intent): (Timestamp, K)| (at.saturating_add(by).unwrap_or(at), intent);
         self.reserved = std::mem::take(&mut self.reserved).into_iter().map(shifted).collect();
+        self.at = self.reserved.iter().map(|(at, intent)| (*intent, *at)).collect();
     }
 
     /// Reservations in the last hour and in the last day.
     pub fn spent(&self, now: Timestamp) -> (usize, usize) {
-        let within =
-            |window: SignedDuration| self.reserved.iter().filter(|(at, _)| now.duration_since(*at) < window).count();
+        let within = |window: SignedDuration| {
+            self.reserved.iter().rev().take_while(|(at, _)| now.duration_since(*at) < window).count()
+        };
         (within(HOUR), within(DAY))
     }
 
@@ -97,7 +106,9 @@ impl<K: Ord + Copy> Budget<K> {
 
     fn forget(&mut self, now: Timestamp) {
         while self.reserved.first().is_some_and(|(at, _)| now.duration_since(*at) >= DAY) {
-            self.reserved.pop_first();
+            if let Some((_, intent)) = self.reserved.pop_first() {
+                self.at.remove(&intent);
+            }
         }
     }
 }

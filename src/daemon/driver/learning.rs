@@ -20,6 +20,9 @@ const TRANSFERS_FAILED_MAX: usize = 3;
 /// about. One alone may be a task that the API does not know, in words that no page tells.
 const TASKS_UNREAD_MAX: usize = 3;
 
+/// A spent budget is looked at again after this at the latest: the clock may have been set.
+const BUDGET_LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// For so long a job whose link is bad counts among those that stop submissions. Then a few more are paid for to see whether it has
 /// mended; a video that is fetched shows it at once.
 const BAD_LINK_COUNTS_FOR: Duration = Duration::from_secs(60 * 60);
@@ -175,7 +178,10 @@ impl Driver {
 
     /// How the budget stands, in words; `None` if there is none.
     pub fn spending(&self, now: Instant) -> Option<String> {
-        let budget::Limits { per_hour, per_day } = self.budget.limits();
+        let limits @ budget::Limits { per_hour, per_day } = self.budget.limits();
+        if limits == budget::Limits::default() {
+            return None;
+        }
         let (hour, day) = self.budget.spent(self.clock.wall(now));
         let told = [(hour, per_hour, "an hour"), (day, per_day, "a day")];
         let told: Vec<String> = told
@@ -186,7 +192,9 @@ impl Driver {
     }
 
     pub(super) fn look_at_budget(&mut self, now: Instant) {
-        match self.budget.room(self.clock.wall(now)) {
+        let room = self.budget.room(self.clock.wall(now));
+        self.budget_frees_at = room.err().map(|at| now + self.until(at, now).min(BUDGET_LOOK_EVERY));
+        match room {
             Ok(()) => self.pauses.lift(PauseReason::Budget),
             Err(until) => self.pauses.raise(PauseReason::Budget, "the budget is spent".to_owned(), Some(until)),
         }

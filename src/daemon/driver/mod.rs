@@ -78,6 +78,8 @@ pub struct Driver {
     clock: Clock,
     chance: fastrand::Rng,
     budget: Budget<(JobId, u32)>,
+    /// When a spent budget is looked at again.
+    budget_frees_at: Option<Instant>,
     /// Why nothing is claimed or submitted.
     pub pauses: Pauses,
 }
@@ -219,6 +221,7 @@ impl Driver {
             clock,
             chance: fastrand::Rng::new(),
             budget: Budget::new(spending_limits(config), spent),
+            budget_frees_at: None,
             pauses: Pauses::default(),
         }
     }
@@ -344,7 +347,10 @@ impl Driver {
             sooner(self.window.rest_until().filter(|at| *at > now));
             sooner(self.pauses.next_probe().filter(|at| *at > now));
             sooner(self.doubtful.iter().min().copied());
-            if self.pauses.has(PauseReason::Budget) || self.pauses.has(PauseReason::LedgerUnwritable) {
+            if self.pauses.has(PauseReason::Budget) {
+                sooner(Some(self.budget_frees_at.filter(|at| *at > now).unwrap_or(now + Duration::from_secs(1))));
+            }
+            if self.pauses.has(PauseReason::LedgerUnwritable) {
                 sooner(Some(now + Duration::from_secs(1)));
             }
         }

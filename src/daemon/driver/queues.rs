@@ -190,7 +190,7 @@ impl Driver {
         Some(Start::Claim(id))
     }
 
-    fn until(&self, at: Timestamp, now: Instant) -> Duration {
+    pub(super) fn until(&self, at: Timestamp, now: Instant) -> Duration {
         Duration::try_from(at.duration_since(self.clock.wall(now))).unwrap_or(Duration::ZERO)
     }
 
