@@ -391,7 +391,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// Moves the file `name` to `new` in `to`, over mounts if it must be. Both folders are left to the caller to sync.
+    /// Moves the file `name` to `new` in `to`, over mounts if it must be. After a mere rename both folders are the caller's to sync.
     ///
     /// Over mounts: copied beside under a hidden name, synced, given its name, synced, and only then taken away here, if it
     /// has not changed in between (if it has, it is copied again).
@@ -400,7 +400,14 @@ impl Dir {
     /// As its parts.
     pub fn move_to(&self, name: &FileName, to: &Dir, new: &FileName) -> Result<Renamed, FileError> {
         match self.rename(name, to, new)? {
-            Renamed::OtherMount => self.copy_over(name, to, new),
+            Renamed::OtherMount => {
+                let moved = self.copy_over(name, to, new)?;
+                if moved == Renamed::Moved {
+                    // Its copy is durable; that it is gone here is so before the next file is touched.
+                    self.sync()?;
+                }
+                Ok(moved)
+            }
             renamed @ (Renamed::Moved | Renamed::Taken | Renamed::Gone) => Ok(renamed),
         }
     }
