@@ -32,6 +32,9 @@ pub struct TakenUp {
     pub seen: Seen,
 }
 
+/// A task that is taken up no older than this was submitted by this run.
+const SUBMITTED_JUST_NOW: Duration = Duration::from_secs(1);
+
 /// A wall clock is set by a time server by this much at most without being noticed here: it is slewed, not set.
 const SLEW_MAX: SignedDuration = SignedDuration::from_secs(1);
 
@@ -84,7 +87,9 @@ impl Moment {
 impl TakenUp {
     /// The run takes the task up at `at`, when the wall clock says `wall`.
     pub fn new(task: &Task, at: Instant, wall: Timestamp) -> Self {
-        Self { at, age: plan::age(task, wall), seen: Seen::default() }
+        // The answer was on its way to the loop: nobody else has submitted the task.
+        let age = Some(plan::age(task, wall)).filter(|age| *age >= SUBMITTED_JUST_NOW).unwrap_or_default();
+        Self { at, age, seen: Seen::default() }
     }
 
     /// How old the task is at `now`.
@@ -146,5 +151,7 @@ mod tests {
             let age = TakenUp::new(&task, at, wall(says)).age(at + DAY / 2);
             assert_eq!(age, Age { before, watched: DAY / 2 }, "{says} s");
         }
+        let on_its_way = wall(0) + SignedDuration::from_millis(300);
+        assert_eq!(TakenUp::new(&task, at, on_its_way).age(at).before, Duration::ZERO, "this run has submitted it");
     }
 }

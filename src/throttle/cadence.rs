@@ -241,7 +241,7 @@ mod tests {
     fn the_first_question_comes_where_a_result_becomes_likely() {
         let narrow = minute(0.1, |_| None);
         let first = next(&narrow, &Seen::default());
-        assert!((50.0..60.0).contains(&first), "{first}");
+        assert!((45.0..60.0).contains(&first), "{first}");
         let wide = minute(0.8, |_| None);
         let first = next(&wide, &Seen::default());
         assert!((10.0..20.0).contains(&first), "{first}");

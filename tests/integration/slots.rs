@@ -132,3 +132,20 @@ async fn a_task_that_takes_too_long_is_asked_for_slowly_until_the_api_gives_it_u
     rig.assert_all_is_well();
     assert_eq!(rig.vendor().paid(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_tasks_take_is_remembered() {
+    let rig = Rig::new(Settings { task_seconds: 0.2, ..vendor() }, "");
+    for n in 0..3 {
+        rig.drop_pair(&format!("{n}"), &format!("Number {n}"));
+    }
+    assert_eq!(rig.run_once().await.delivered, 3, "{}", rig.scene());
+    let ledger = rusqlite::Connection::open(rig.root().join("ledger.db")).unwrap();
+    let mut rows = ledger.prepare("SELECT milliseconds FROM duration ORDER BY milliseconds").unwrap();
+    let remembered = rows.query_map([], |row| row.get::<_, u64>(0)).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(remembered.len(), 3, "{remembered:?}");
+    let mut took: Vec<u64> = rig.vendor().tasks().iter().map(|task| task.takes().as_millis() as u64).collect();
+    took.sort_unstable();
+    // Not before it ended half-way between two questions at the earliest.
+    assert!(remembered.iter().zip(&took).all(|(seen, took)| 2 * seen >= *took), "{remembered:?} for {took:?}");
+}

@@ -17,7 +17,7 @@ use crate::throttle::cadence::{self, Wanted};
 const POLLS_MAX: usize = 64;
 
 /// Publishings, rejections and releases under way at once: they only move files.
-const MOVES_MAX: usize = 16;
+const MOVES_MAX: usize = 64;
 
 impl Driver {
     /// Puts a job where it belongs until its next step.

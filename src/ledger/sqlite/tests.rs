@@ -414,7 +414,7 @@ async fn spending_durations_and_facts_are_remembered_and_pruned() {
     let place = Place::new();
     let (ledger, _) = place.open();
     let reserve = |send, seconds: i64| Change::Reserve { job: id(1), send, at: at(seconds * 1_000) };
-    let took = |duration| Took { duration, queued: Some(duration / 2) };
+    let took = |duration| Took { duration, queued: Some(duration) };
     ledger.write(vec![reserve(2, 20), reserve(1, 10), reserve(3, 30)]).await.unwrap();
     assert!(is_contradiction(ledger.write(vec![reserve(3, 40)]).await));
     ledger.write(vec![Change::GiveBack { job: id(1), send: 2 }]).await.unwrap();
@@ -453,6 +453,22 @@ async fn the_budget_window_fits_into_what_is_kept() {
     assert!(SPENDING_KEPT > crate::throttle::budget::DAY);
 }
 
+#[tokio::test]
+async fn a_ledger_of_the_first_version_is_brought_up_to_date_with_what_it_knows() {
+    let place = Place::new();
+    let connection = Connection::open(place.path()).unwrap();
+    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    let known = "INSERT INTO duration (milliseconds, seen_at) VALUES (1500, 7); PRAGMA user_version = 1;";
+    connection.execute_batch(known).unwrap();
+    connection.close().unwrap();
+    let (ledger, memory) = place.open();
+    assert_eq!(memory.durations, [Took { duration: Duration::from_millis(1500), queued: None }]);
+    let took = Took { duration: Duration::from_millis(10), queued: Some(Duration::from_millis(3)) };
+    ledger.write(vec![Change::Took { took, at: at(0) }]).await.unwrap();
+    drop(ledger);
+    assert_eq!(place.open().1.durations.last(), Some(&took));
+}
+
 fn refused(place: &Place) -> OpenError {
     let before = std::fs::read(place.path()).unwrap();
     let error = Ledger::open(&place.path()).map(drop).expect_err("it must not open");
@@ -468,8 +484,8 @@ fn a_newer_ledger_is_refused_and_left_as_it_is() {
         connection.pragma_update(None, "journal_mode", mode).unwrap();
         connection.execute_batch("CREATE TABLE job (job TEXT); PRAGMA user_version = 99;").unwrap();
         connection.close().unwrap();
-        assert!(matches!(refused(&place), OpenError::Newer { found: 2, known: 1, .. }));
-        assert!(matches!(Reader::open(&place.path()), Err(OpenError::Newer { found: 2, .. })));
+        assert!(matches!(refused(&place), OpenError::Newer { found: 99, known: 2, .. }));
+        assert!(matches!(Reader::open(&place.path()), Err(OpenError::Newer { found: 99, .. })));
     }
 }
 
