@@ -46,7 +46,7 @@ async fn no_more_tasks_than_configured_are_in_flight() {
 /// A submission that was throttled is sent again, not before the time is up, and is no attempt.
 async fn is_sent_again_after(fault: &str, wait: Duration) {
     // A rest is two fifths of the time between two questions.
-    let every = "poll: {first: 20ms, every: 3s}";
+    let every = "poll: {first: 20ms, every: 3s, slowest: 3s}";
     let rig = Rig::new(faulty_vendor(&format!("- {{on: submit, nth: 1, do: {fault}}}")), every);
     rig.drop_pair("cat", "A cat");
     let outcome = rig.run_once().await;
