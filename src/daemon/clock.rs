@@ -89,7 +89,7 @@ impl TakenUp {
     pub fn new(task: &Task, at: Instant, wall: Timestamp) -> Self {
         // The answer was on its way to the loop: nobody else has submitted the task.
         let age = Some(plan::age(task, wall)).filter(|age| *age >= SUBMITTED_JUST_NOW).unwrap_or_default();
-        Self { at, age, seen: Seen::default() }
+        Self { at, age, seen: Seen { watched_from: age, ..Seen::default() } }
     }
 
     /// How old the task is at `now`.

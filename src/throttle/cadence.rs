@@ -25,7 +25,8 @@ const REACH: f64 = 4.5;
 /// A task that is older than the mean and this many standard deviations (one in fifty gets there) is in the tail.
 const TAIL: f64 = 2.0;
 
-/// In the tail a task is asked for no more often than after this part of its age.
+/// In the tail a task is asked for no more often than after this part of the time that this run has watched it. What a wall clock says
+/// of the time before may be wrong by any length, and the task as young as any.
 const TAIL_PART: u32 = 20;
 
 /// No matter how old it is, a task is asked for after this: its video's link lives an hour.
@@ -34,7 +35,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// Before there is experience, a task is asked for no more often than after this part of its age, up to [`Starting::slowest`].
 const STARTING_PART: u32 = 12;
 
-/// From here on, in times of [`Starting::slowest`], a task of whose kind nothing is known is taken for stuck, and asked for ever more rarely.
+/// Watched for so long, in times of [`Starting::slowest`], a task of whose kind nothing is known is taken for stuck, and asked for ever more rarely.
 const STUCK_AFTER: u32 = 60;
 
 /// No two questions about one task follow faster than this.
@@ -49,6 +50,8 @@ const JITTER: f64 = 0.05;
 /// What was seen of a task that is not done; all are ages of the task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
+    /// Since when this run watches it.
+    pub watched_from: Duration,
     /// When it was asked for last; nothing: never.
     pub asked_at: Duration,
     /// When it was seen in the queue last.
@@ -86,6 +89,11 @@ impl Seen {
         }
     }
 
+    /// For how long this run had watched it when it asked last.
+    fn watched(&self) -> Duration {
+        self.asked_at.saturating_sub(self.watched_from)
+    }
+
     /// How long the task took that was found done at that age: it ended somewhere since it was asked for last, where it was not done.
     pub fn took(&self, age: Duration) -> super::durations::Took {
         let since = age.saturating_sub(self.asked_at);
@@ -106,7 +114,7 @@ impl Seen {
 pub fn next_question(durations: &Durations, seen: &Seen, wanted: Wanted, starting: &Starting, chance: f64) -> Duration {
     let next = match durations.expected() {
         Some(expected) => expected_question(&expected, seen, wanted, starting),
-        None => starting_question(seen.asked_at, starting),
+        None => starting_question(seen, starting),
     };
     let wait = next.saturating_sub(seen.asked_at).min(LONGEST.max(starting.first));
     seen.asked_at.saturating_add(wait.mul_f64(1.0 + JITTER * (2.0 * chance.clamp(0.0, 1.0) - 1.0)).max(SHORTEST))
@@ -114,7 +122,8 @@ pub fn next_question(durations: &Durations, seen: &Seen, wanted: Wanted, startin
 
 /// How long to wait until a task of that age is asked for again of which only the link is wanted.
 pub fn next_time(age: Duration, starting: &Starting) -> Duration {
-    starting_question(age.max(SHORTEST), starting).saturating_sub(age).max(SHORTEST)
+    let seen = Seen { asked_at: age.max(SHORTEST), ..Seen::default() };
+    starting_question(&seen, starting).saturating_sub(age).max(SHORTEST)
 }
 
 /// How likely the task is done at that age.
@@ -131,12 +140,13 @@ pub fn chance_of_done(durations: &Durations, seen: &Seen, age: Duration) -> f64 
     if all > 0.0 { done / all } else { 1.0 }
 }
 
-fn starting_question(asked_at: Duration, starting: &Starting) -> Duration {
+fn starting_question(seen: &Seen, starting: &Starting) -> Duration {
+    let Seen { asked_at, .. } = *seen;
     if asked_at.is_zero() {
         return starting.first;
     }
     let slowest = starting.slowest.max(starting.every);
-    let stuck = asked_at.saturating_sub(slowest * STUCK_AFTER) / STARTING_PART;
+    let stuck = seen.watched().saturating_sub(slowest * STUCK_AFTER) / STARTING_PART;
     asked_at + starting.every.max(asked_at / STARTING_PART).min(slowest).max(stuck)
 }
 
@@ -164,7 +174,7 @@ fn expected_question(expected: &Expected, seen: &Seen, wanted: Wanted, starting:
     if seen.asked_at.is_zero() || asked_at.ln() < expected.mean + TAIL * expected.spread {
         return next;
     }
-    next.max(seen.asked_at + (seen.asked_at / TAIL_PART).max(starting.every.min(expected.median() / TAIL_PART)))
+    next.max(seen.asked_at + (seen.watched() / TAIL_PART).max(starting.every.min(expected.median() / TAIL_PART)))
 }
 
 /// Durations that the task may have, in seconds, ascending, each with its weight.
@@ -258,8 +268,8 @@ mod tests {
     #[test]
     fn a_task_in_the_queue_is_left_alone_for_longer_than_one_being_made() {
         let durations = minute(0.8, |n| Some(((n * 37 % 100) as f64 + 0.5) / 100.0));
-        let queued = Seen { asked_at: seconds(30), queued_until: Some(seconds(30)), made_from: None };
-        let made = Seen { asked_at: seconds(30), queued_until: None, made_from: Some(seconds(30)) };
+        let queued = Seen { queued_until: Some(seconds(30)), ..asked(30) };
+        let made = Seen { made_from: Some(seconds(30)), ..asked(30) };
         assert!(next(&durations, &queued) > 1.5 * next(&durations, &made));
         assert!(next(&durations, &asked(30)) < next(&durations, &queued));
     }
@@ -280,6 +290,18 @@ mod tests {
         }
         let hours = Durations::new([Took { duration: seconds(9 * 3600), queued: None }; 9]);
         assert_eq!(next(&hours, &Seen::default()), LONGEST.as_secs_f64());
+    }
+
+    #[test]
+    fn what_an_earlier_run_or_a_wrong_clock_left_is_asked_for_as_if_it_were_young() {
+        let day = seconds(24 * 3600);
+        for durations in [Durations::default(), minute(0.8, |_| None), minute(0.05, |_| None)] {
+            let old = Seen { watched_from: day, ..Seen::default() };
+            assert!(next_question(&durations, &old, Wanted::Slot, &STARTING, 0.5) < day, "at once");
+            let asked = Seen { asked_at: day + seconds(1), ..old };
+            let wait = next(&durations, &asked);
+            assert!(wait <= 60.0, "{wait}");
+        }
     }
 
     #[test]

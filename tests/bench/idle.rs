@@ -5,6 +5,7 @@
 
 mod picture;
 mod process;
+#[expect(dead_code, reason = "other benchmarks use more of it")]
 mod rig;
 mod wakes;
 

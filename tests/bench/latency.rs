@@ -9,6 +9,7 @@
 //! rest instead of 60, and under way 20 seconds for each 60.
 
 mod picture;
+#[expect(dead_code, reason = "other benchmarks use more of it")]
 mod rig;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@
 
 mod gate;
 mod picture;
+#[expect(dead_code, reason = "other benchmarks use more of it")]
 mod rig;
 
 use std::fmt;

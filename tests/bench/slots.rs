@@ -18,6 +18,7 @@ mod played;
 mod pure;
 #[path = "slots/real.rs"]
 mod real;
+#[expect(dead_code, reason = "other benchmarks use more of it")]
 mod rig;
 
 use std::time::Instant;
