@@ -19,8 +19,12 @@ const UNSEEN_AT_EASE: f64 = 1.0 / 90.0;
 /// Points at which what is expected of a task is looked at.
 const POINTS: usize = 64;
 
-/// How far they reach beyond the mean, in standard deviations; half of that if the task is older than most.
+/// How far they reach beyond the mean, in standard deviations.
 const REACH: f64 = 4.5;
+
+/// How far they reach beyond the age of a task that is older than that, as a part of its own deviation: what is left of its kind has
+/// ended long before.
+const REACH_BEYOND: f64 = 6.0;
 
 /// A task that is older than the mean and this many standard deviations (one in fifty gets there) is in the tail.
 const TAIL: f64 = 2.0;
@@ -182,14 +186,16 @@ fn narrowed<'a>(expected: &'a Expected, seen: &'a Seen) -> impl Iterator<Item = 
     let asked_at = seen.asked_at.as_secs_f64();
     let from = if asked_at > 0.0 { (asked_at.ln() - expected.mean) / expected.spread } else { -REACH };
     let from = from.max(-REACH);
-    let to = REACH.max(from + REACH / 2.0);
-    let step = (to - from) / POINTS as f64;
+    let range = (REACH - from).max(REACH_BEYOND / from.max(1.0));
     // What all weights have in common would make those of an old task vanish.
     let least = from.max(0.0).powi(2);
     (0..POINTS).map(move |point| {
-        let deviation = from + (point as f64 + 0.5) * step;
+        // Ever wider apart: the next question comes soon, and must not fall between two of them.
+        let place = point as f64;
+        let deviation = from + range * ((place + 0.5) / POINTS as f64).powi(2);
+        let width = 2.0 * place + 1.0;
         let duration = (expected.mean + expected.spread * deviation).exp();
-        let weight = (-0.5 * (deviation * deviation - least)).exp();
+        let weight = width * (-0.5 * (deviation * deviation - least)).exp();
         (duration, weight * chance_of_phase(expected, seen, duration))
     })
 }

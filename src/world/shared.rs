@@ -9,8 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{Errno, retry_on_intr};
 
-/// The folders that are being synced, by device and inode.
-static FOLDERS: Mutex<Option<HashMap<(u64, u64), Arc<Folder>>>> = Mutex::new(None);
+/// Folders by device and inode.
+type Folders = HashMap<(u64, u64), Arc<Folder>>;
+
+/// Those that are being synced.
+static FOLDERS: Mutex<Option<Folders>> = Mutex::new(None);
 
 #[derive(Default)]
 struct Folder {
