@@ -10,6 +10,7 @@
 mod backlog;
 mod picture;
 mod process;
+#[expect(dead_code, reason = "other benchmarks use more of it")]
 mod rig;
 mod wakes;
 

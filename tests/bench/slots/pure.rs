@@ -14,7 +14,7 @@ use jimengd::job::state::{Event, Input, State};
 use jimengd::job::{
     Account as Payer, AspectRatio, FileName, Folder, Job, JobId, PairName, Request, Seed, Task, TaskId, VideoLink,
 };
-use jimengd::throttle::cadence::{Phase, Seen};
+use jimengd::throttle::cadence::Phase;
 use jimengd::throttle::durations::Took;
 use jimengd::throttle::window::Learned;
 
@@ -143,7 +143,7 @@ impl Run {
                     Status::Queued => (*job, News::Running(Phase::Queued)),
                     Status::Made => (*job, News::Running(Phase::Made)),
                     Status::Done => {
-                        let seen = self.driver.seen(job.id).unwrap_or_else(Seen::default);
+                        let seen = self.driver.seen(job.id).unwrap_or_default();
                         let age = self.driver.age(job.id, self.instant()).context("a task without an age")?;
                         let link = VideoLink::new("https://cdn.example/v".to_owned());
                         (job.on(Event::Done { link, at }, at)?, News::Took(seen.took(age)))
