@@ -49,6 +49,15 @@ pub struct Clock {
     pub up: Duration,
 }
 
+/// What the clocks did not do alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Leap {
+    /// How far the wall clock was set, if it was.
+    pub set: Option<SignedDuration>,
+    /// Whether the machine slept, and the monotonic clock with it.
+    pub slept: bool,
+}
+
 impl Clock {
     /// Looks at the machine's clocks.
     pub fn now() -> Self {
@@ -62,12 +71,14 @@ impl Clock {
         self.wall.checked_add(now.saturating_duration_since(self.at)).unwrap_or(self.wall)
     }
 
-    /// Goes on from `later`; how far the wall clock was set in between, if it was. Time asleep is time that has passed.
-    pub fn go_on(&mut self, later: Clock) -> Option<SignedDuration> {
-        let passed = SignedDuration::try_from(later.up.saturating_sub(self.up)).unwrap_or(SignedDuration::MAX);
+    /// Goes on from `later`. Time asleep is time that has passed.
+    pub fn go_on(&mut self, later: Clock) -> Leap {
+        let signed = |passed| SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        let passed = signed(later.up.saturating_sub(self.up));
         let set = later.wall.duration_since(self.wall).saturating_sub(passed);
+        let slept = passed.saturating_sub(signed(later.at.saturating_duration_since(self.at)));
         *self = later;
-        (set.abs() > SLEW_MAX).then_some(set)
+        Leap { set: Some(set).filter(|set| set.abs() > SLEW_MAX), slept: slept > SLEW_MAX }
     }
 }
 
@@ -131,10 +142,12 @@ mod tests {
         let clock = |says: i64, n: u64, up: u64| Clock { wall: wall(says), at: second(n), up: Duration::from_secs(up) };
         let mut known = clock(0, 0, 100);
         assert_eq!(known.wall(second(7)), wall(7));
-        assert_eq!(known.go_on(clock(60, 60, 160)), None);
-        assert_eq!(known.go_on(clock(3_661, 61, 3_760)), None, "asleep, and a second of correction");
-        assert_eq!(known.go_on(clock(90_062, 62, 3_761)), Some(SignedDuration::from_secs(86_400)));
-        assert_eq!(known.go_on(clock(63, 63, 3_762)), Some(SignedDuration::from_secs(-90_000)));
+        let set = |seconds| Leap { set: Some(SignedDuration::from_secs(seconds)), slept: false };
+        assert_eq!(known.go_on(clock(60, 60, 160)), Leap::default());
+        let asleep = Leap { set: None, slept: true };
+        assert_eq!(known.go_on(clock(3_661, 61, 3_760)), asleep, "asleep, and a second of correction");
+        assert_eq!(known.go_on(clock(90_062, 62, 3_761)), set(86_400));
+        assert_eq!(known.go_on(clock(63, 63, 3_762)), set(-90_000));
         assert_eq!(known.wall(second(70)), wall(70));
     }
 

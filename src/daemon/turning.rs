@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::task::Id;
 
 use super::claiming::{self, Claiming};
@@ -215,6 +215,7 @@ impl Daemon {
     }
 
     fn ended(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) {
+        self.look_at_the_clock();
         let now = Instant::now();
         let (task, ended) = match ended {
             Ok(ended) => ended,
@@ -485,9 +486,7 @@ impl Daemon {
         {
             self.check_disk();
         }
-        if let Some(by) = self.driver.look_at_the_clock(Clock::now()) {
-            self.clock_was_set(by);
-        }
+        self.look_at_the_clock();
         self.mind_a_silent_server(now);
         self.today.look_at_the_clock(Timestamp::now());
         if self.prune_at <= now {
@@ -512,12 +511,18 @@ impl Daemon {
         }
     }
 
-    /// The budget's windows are as long as ever, also for the next run, which knows the wall clock alone.
-    fn clock_was_set(&mut self, by: SignedDuration) {
+    /// Before anything is decided by the wall clock. Where that was set, the budget's windows are as long as ever, also for the next run,
+    /// which knows the wall clock alone.
+    fn look_at_the_clock(&mut self) {
+        let clock = Clock::now();
+        let Some(by) = self.driver.look_at_the_clock(clock) else { return };
         tracing::info!("the clock was set by {by:#}");
+        // What is old by the new clock may not be so by the one it was noted with.
+        self.prune_at = self.prune_at.max(clock.at + DISK_CHECK_EVERY);
+        let now = clock.wall;
         let ledger = self.shells.ledger.clone();
         self.moving.spawn(async move {
-            if let Err(error) = ledger.write(vec![Change::ShiftSpending { by }]).await {
+            if let Err(error) = ledger.write(vec![Change::ShiftSpending { by, now }]).await {
                 tracing::warn!("cannot tell the ledger that the clock was set: {error}");
             }
             Ended::Pruned

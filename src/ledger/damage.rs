@@ -53,7 +53,7 @@ pub(super) fn tell(damage: &Damage, what: String) {
 /// How far the ledger was looked through.
 #[derive(Clone, Debug)]
 pub(super) struct LookedThrough {
-    /// `true`: wholly, and no damage was found.
+    /// `true`: it has ended, and no damage was found; a look that failed for another reason has found none.
     done: watch::Receiver<bool>,
     began: Instant,
 }

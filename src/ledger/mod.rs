@@ -64,10 +64,12 @@ pub enum Change {
         /// The number of the intent.
         send: u32,
     },
-    /// The wall clock was set by so much: reservations keep their distance from now.
+    /// The wall clock was set: reservations keep their distance from now, and none lies ahead of it.
     ShiftSpending {
-        /// How far; negative: back.
+        /// How far; negative: back. Then only those move that lie ahead of now.
         by: SignedDuration,
+        /// What it says since.
+        now: Timestamp,
     },
     /// A task took this long.
     Took {

@@ -489,11 +489,14 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<Option<Wr
                 .prepare_cached("-- give money back\nDELETE FROM spending WHERE job = ?1 AND send = ?2")?
                 .execute((job.to_string(), send))?;
         }
-        Change::ShiftSpending { by } => {
+        Change::ShiftSpending { by, now } => {
             let milliseconds = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
             connection
-                .prepare_cached("-- the clock was set\nUPDATE spending SET reserved_at = reserved_at + ?1")?
-                .execute([milliseconds])?;
+                .prepare_cached(
+                    "-- the clock was set
+                    UPDATE spending SET reserved_at = min(reserved_at + ?1, ?2) WHERE ?1 > 0 OR reserved_at > ?2",
+                )?
+                .execute((milliseconds, now.as_millisecond()))?;
         }
         Change::Took { took: Took { duration, queued }, at } => {
             let milliseconds = |duration: &Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);

@@ -3,7 +3,8 @@
 //! A file system that has just deleted thousands of files looks past each of them for every file that it makes (ext4 for some minutes), and
 //! a job's folder and its note are two to make and two to delete. So while there is a crowd they are handed on: the note is written
 //! over and synced while the folder has a name that nobody reads, and the rename to the job's own is what makes it a job's. It is
-//! as whole as one that was made anew.
+//! as whole as one that was made anew. After a crash a folder may still have the name of the job that has ended: no file of the next
+//! job is moved before `work/` is synced, so nothing lies in it.
 //!
 //! When the crowd is gone, so are they; what a crash leaves is taken away at the next start.
 
@@ -43,7 +44,7 @@ impl Spares {
     /// A kept folder under the name `new`, with a note that holds `text` and is synced; `None` if there is none. `work` is not synced.
     ///
     /// # Errors
-    /// The note cannot be written, or the folder not be renamed; it is not kept any more.
+    /// The note cannot be written, or the folder not be renamed; it is kept on.
     pub(super) fn take(&self, work: &Dir, new: &FileName, text: &[u8]) -> Result<Option<Dir>, FileError> {
         let name = {
             let mut kept = self.kept();
@@ -57,7 +58,11 @@ impl Spares {
             Ok(Renamed::Taken | Renamed::Gone | Renamed::OtherMount) => Ok(None),
             // Somebody has tidied up.
             Err(error) if error.trouble() == Trouble::Vanished => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => {
+                // Its note may be half written, which is no worse than the old one.
+                self.kept().names.push(name);
+                Err(error)
+            }
         }
     }
 

@@ -79,9 +79,14 @@ impl<K: Ord + Copy> Budget<K> {
         }
     }
 
-    /// The wall clock was set by so much: what was reserved keeps its distance from now.
-    pub fn shift(&mut self, by: SignedDuration) {
-        let shifted = |(at, intent): (Timestamp, K)| (at.saturating_add(by).unwrap_or(at), intent);
+    /// The wall clock was set by so much, and says `now`: what was reserved keeps its distance from it. What was reserved under a clock
+    /// that was right, by a run before, is not known from the rest; where that makes a difference, more counts as spent.
+    pub fn shift(&mut self, by: SignedDuration, now: Timestamp) {
+        let shifted = |(at, intent): (Timestamp, K)| {
+            // Set back: what lies before now was not reserved under the clock that was ahead.
+            let moves = by.is_positive() || at > now;
+            (if moves { at.checked_add(by).unwrap_or(now).min(now) } else { at }, intent)
+        };
         self.reserved = std::mem::take(&mut self.reserved).into_iter().map(shifted).collect();
         self.at = self.reserved.iter().map(|(at, intent)| (*intent, *at)).collect();
     }
@@ -171,11 +176,24 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_moves_the_window_along() {
         let mut budget = Budget::new(Limits { per_hour: Some(1), per_day: None }, [(1, at(0))]);
-        budget.shift(SignedDuration::from_mins(600));
+        budget.shift(SignedDuration::from_mins(600), at(600));
         assert_eq!(budget.room(at(610)), Err(at(660)));
-        budget.shift(SignedDuration::from_mins(-600));
+        budget.shift(SignedDuration::from_mins(-600), at(10));
         assert_eq!(budget.room(at(59)), Err(at(60)));
         assert_eq!(budget.room(at(60)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_reserved_under_a_right_clock_is_neither_held_for_ever_nor_given_away() {
+        let right = || Budget::new(Limits { per_hour: Some(1), per_day: None }, [(1, at(0))]);
+        // A machine that began years back, and was set right.
+        let mut budget = right();
+        budget.shift(SignedDuration::from_mins(1_000_000), at(30));
+        assert_eq!(budget.room(at(30)), Err(at(90)));
+        // One that began eight hours ahead.
+        let mut budget = right();
+        budget.shift(SignedDuration::from_mins(-480), at(30));
+        assert_eq!(budget.room(at(30)), Err(at(60)));
     }
 
     #[test]

@@ -56,8 +56,10 @@ const JITTER: f64 = 0.05;
 pub struct Seen {
     /// Since when this run watches it.
     pub watched_from: Duration,
-    /// When it was asked for last; nothing: never.
+    /// When it was seen not to be done last; nothing: never.
     pub asked_at: Duration,
+    /// Whether it was asked for since, and the answer said nothing of it.
+    pub is_unsure: bool,
     /// When it was seen in the queue last.
     pub queued_until: Option<Duration>,
     /// When it was seen being made first.
@@ -80,16 +82,18 @@ pub enum Phase {
     Queued,
     /// Being made.
     Made,
+    /// Not done; where it is, the answer did not say.
+    Unnamed,
 }
 
 impl Seen {
-    /// The task was asked for at that age, and was there, if the answer told.
-    pub fn at(&mut self, age: Duration, phase: Option<Phase>) {
-        self.asked_at = age;
+    /// The task was seen in that phase at that age.
+    pub fn at(&mut self, age: Duration, phase: Phase) {
+        (self.asked_at, self.is_unsure) = (age, false);
         match phase {
-            Some(Phase::Queued) => self.queued_until = Some(age),
-            Some(Phase::Made) => self.made_from = self.made_from.or(Some(age)),
-            None => {}
+            Phase::Queued => self.queued_until = Some(age),
+            Phase::Made => self.made_from = self.made_from.or(Some(age)),
+            Phase::Unnamed => {}
         }
     }
 
@@ -98,8 +102,12 @@ impl Seen {
         self.asked_at.saturating_sub(self.watched_from)
     }
 
-    /// How long the task took that was found done at that age: it ended somewhere since it was asked for last, where it was not done.
-    pub fn took(&self, age: Duration) -> super::durations::Took {
+    /// How long the task took that was found done at that age: it ended somewhere since it was seen not to be. `None`: it was asked for
+    /// in between, in vain, and nobody knows.
+    pub fn took(&self, age: Duration) -> Option<super::durations::Took> {
+        if self.is_unsure {
+            return None;
+        }
         let since = age.saturating_sub(self.asked_at);
         // A first question comes where few are done, and those have ended just before.
         let unseen = if self.asked_at.is_zero() { since / 5 } else { since / 2 };
@@ -110,7 +118,7 @@ impl Seen {
             (queued, Some(made)) => Some(between(queued.unwrap_or_default(), made)),
             (Some(queued), None) => Some(between(queued, duration)),
         };
-        super::durations::Took { duration, queued: queued.map(|queued| queued.min(duration)) }
+        Some(super::durations::Took { duration, queued: queued.map(|queued| queued.min(duration)) })
     }
 }
 
@@ -124,10 +132,12 @@ pub fn next_question(durations: &Durations, seen: &Seen, wanted: Wanted, startin
     seen.asked_at.saturating_add(wait.mul_f64(1.0 + JITTER * (2.0 * chance.clamp(0.0, 1.0) - 1.0)).max(SHORTEST))
 }
 
-/// How long to wait until a task of that age is asked for again of which only the link is wanted.
-pub fn next_time(age: Duration, starting: &Starting) -> Duration {
-    let seen = Seen { asked_at: age.max(SHORTEST), ..Seen::default() };
-    starting_question(&seen, starting).saturating_sub(age).max(SHORTEST)
+/// How long to wait until a task is asked for again that was watched for so long, if the last answer said nothing of it, or nothing but
+/// its link is wanted.
+pub fn next_time(watched: Duration, starting: &Starting) -> Duration {
+    let seen = Seen { asked_at: watched.max(SHORTEST), ..Seen::default() };
+    let wait = starting_question(&seen, starting).saturating_sub(watched);
+    wait.clamp(SHORTEST, LONGEST.max(starting.first))
 }
 
 /// How likely the task is done at that age.
@@ -315,7 +325,7 @@ mod tests {
         let instant = Durations::new([Took { duration: Duration::ZERO, queued: Some(Duration::ZERO) }; 9]);
         for durations in [instant, minute(0.05, |_| Some(0.0)), minute(0.8, |_| Some(1.0))] {
             for age in [0, 1, 59, 60, 61, 600, 43_200] {
-                for phase in [None, Some(Phase::Queued), Some(Phase::Made)] {
+                for phase in [Phase::Queued, Phase::Made] {
                     let mut seen = Seen::default();
                     seen.at(seconds(age), phase);
                     let wait = next(&durations, &seen);
@@ -346,11 +356,13 @@ mod tests {
     #[test]
     fn a_task_ended_between_two_questions() {
         let mut seen = Seen::default();
-        seen.at(seconds(10), Some(Phase::Queued));
-        seen.at(seconds(20), Some(Phase::Made));
-        seen.at(seconds(30), Some(Phase::Made));
-        assert_eq!(seen.took(seconds(40)), Took { duration: seconds(35), queued: Some(seconds(15)) });
+        seen.at(seconds(10), Phase::Queued);
+        seen.at(seconds(20), Phase::Made);
+        seen.at(seconds(30), Phase::Made);
+        assert_eq!(seen.took(seconds(40)), Some(Took { duration: seconds(35), queued: Some(seconds(15)) }));
         let never = Seen::default().took(seconds(10));
-        assert_eq!(never, Took { duration: seconds(8), queued: None });
+        assert_eq!(never, Some(Took { duration: seconds(8), queued: None }));
+        seen.is_unsure = true;
+        assert_eq!(seen.took(seconds(4000)), None, "nobody could ask");
     }
 }

@@ -25,8 +25,8 @@ const SPREAD_MIN: f64 = 0.05;
 /// Bins of the share of the time in the queue.
 const BINS: usize = 8;
 
-/// What each bin holds before anything was seen, so that nothing is held for impossible.
-const BIN_AT_FIRST: f64 = 0.5;
+/// What each bin holds besides what was seen, so that nothing is held for impossible.
+const BIN_MIN: f64 = 0.5;
 
 /// No task is taken to have ended sooner: a logarithm needs more than nothing.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -52,7 +52,7 @@ pub struct Took {
 }
 
 /// What was seen.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Durations {
     seen: u32,
     /// Sum of the weights.
@@ -61,12 +61,6 @@ pub struct Durations {
     sum: f64,
     squares: f64,
     shares: [f64; BINS],
-}
-
-impl Default for Durations {
-    fn default() -> Self {
-        Self { seen: 0, weight: 0.0, sum: 0.0, squares: 0.0, shares: [BIN_AT_FIRST; BINS] }
-    }
 }
 
 /// What is expected of a task, learned from those before.
@@ -119,8 +113,8 @@ impl Durations {
         let mean = self.sum / self.weight;
         let around_mean = (self.squares - mean * self.sum).max(0.0);
         let variance = (around_mean + DOUBT * DOUBTED_SPREAD * DOUBTED_SPREAD) / (self.weight + DOUBT);
-        let all: f64 = self.shares.iter().sum();
-        let shares = self.shares.map(|bin| bin / all);
+        let all: f64 = self.shares.iter().map(|bin| bin + BIN_MIN).sum();
+        let shares = self.shares.map(|bin| (bin + BIN_MIN) / all);
         Some(Expected { mean, spread: variance.sqrt().max(SPREAD_MIN), shares })
     }
 }
@@ -196,6 +190,7 @@ mod tests {
         let half = Durations::new([took(60.0, Some(30.1)); 1000]).expected().expect("experience");
         assert!(half.share_up_to(0.45) < 0.05, "{half:?}");
         assert!(half.share_up_to(0.7) > 0.95, "{half:?}");
+        assert!(half.share_up_to(0.45) > 0.005, "nothing is impossible: {half:?}");
         let unseen = Durations::new([took(60.0, None); 1000]).expected().expect("experience");
         assert!((unseen.share_up_to(0.3) - 0.3).abs() < 1e-9, "{unseen:?}");
         assert!((unseen.share_up_to(2.0) - 1.0).abs() < 1e-9 && unseen.share_up_to(-1.0) == 0.0, "{unseen:?}");

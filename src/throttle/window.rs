@@ -43,6 +43,10 @@ pub struct Window {
     alone: u32,
     /// Nothing is submitted before this.
     rest_until: Option<Instant>,
+    /// Nor before this, whatever ends, for the API has said so.
+    told_until: Option<Instant>,
+    /// Nothing is risked before this.
+    risk_at: Option<Instant>,
 }
 
 /// What survives a restart.
@@ -73,7 +77,17 @@ impl Window {
         let ceiling = ceiling.max(1);
         let Learned { size, found } = learned.unwrap_or(Learned { size: 1, found: false });
         let size = size.clamp(1, ceiling);
-        Self { size, ceiling, found, accepted: 0, may_risk: true, alone: 0, rest_until: None }
+        Self {
+            size,
+            ceiling,
+            found,
+            accepted: 0,
+            may_risk: true,
+            alone: 0,
+            rest_until: None,
+            told_until: None,
+            risk_at: None,
+        }
     }
 
     /// How many may be in flight.
@@ -94,7 +108,7 @@ impl Window {
     /// Whether one may be risked though all slots that are known are taken, as far as was seen.
     pub fn admits_early(&self, in_flight: usize, now: Instant) -> bool {
         let fits = in_flight == self.size && self.size < self.ceiling && self.size <= EARLY_SIZE_MAX;
-        fits && self.found && self.may_risk && self.has_rested(now)
+        fits && self.found && self.may_risk && self.has_rested(now) && self.risk_at.is_none_or(|at| at <= now)
     }
 
     /// When a rest ends, if there is one.
@@ -142,11 +156,13 @@ impl Window {
             self.alone = 0;
         }
         self.rest_until = Some(now + wait.max(rest.at_least));
+        self.told_until = (!rest.at_least.is_zero()).then(|| now + rest.at_least);
+        self.risk_at = self.rest_until;
     }
 
-    /// A task of ours has ended, so there is room now whatever was said before.
+    /// A task of ours has ended, so there is room now, unless the API wants to be left alone.
     pub fn freed(&mut self) {
-        self.rest_until = None;
+        self.rest_until = self.told_until;
     }
 
     /// The operator has set another ceiling.
@@ -217,6 +233,9 @@ mod tests {
         window.refused(1, REST, now);
         window.freed();
         assert!(window.admits(0, now));
+        window.refused(1, Rest { at_least: MINUTE, ..REST }, now);
+        window.freed();
+        assert!(!window.admits(0, now) && window.admits(0, now + MINUTE), "the API has said when");
     }
 
     #[test]

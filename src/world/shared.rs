@@ -1,7 +1,8 @@
 //! Syncs of a folder that many want at once share one.
 //!
 //! A sync makes durable what was done before it began. Whoever comes while one is under way waits for its end and for the next, which
-//! one of those who wait begins for all of them: a thousand jobs that move through one folder cost it a few syncs.
+//! one of those who wait begins for all of them: a thousand jobs that move through one folder cost it a few syncs. A sync that fails
+//! fails for all who share it. An error that the kernel told to an earlier one is not told again to a folder that was opened since.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -38,9 +39,10 @@ pub(super) fn sync(folder: &impl AsFd) -> Result<(), Errno> {
     let shared = lock(&FOLDERS).get_or_insert_default().entry(key).or_default().clone();
     let synced = shared.sync(|| retry_on_intr(|| rustix::fs::fsync(folder)));
     let mut folders = lock(&FOLDERS);
-    // Ours and the map's: nobody else is there, nor can come before the map is let go.
-    if Arc::strong_count(&shared) == 2
-        && let Some(folders) = folders.as_mut()
+    drop(shared);
+    // The map's own alone: nobody else is there, nor can come before the map is let go.
+    if let Some(folders) = folders.as_mut()
+        && folders.get(&key).is_some_and(|folder| Arc::strong_count(folder) == 1)
     {
         folders.remove(&key);
     }

@@ -33,7 +33,13 @@ impl Driver {
         // One of the others is done, or the account has become larger: they are asked, the likeliest at once.
         self.unproved = self.flying.iter().copied().filter(|other| *other != id).collect();
         let likeliness = |id: &JobId| self.likely_done(*id, now);
-        let likeliest = self.unproved.iter().copied().max_by(|a, b| likeliness(a).total_cmp(&likeliness(b)));
+        let may_be_asked = |id: &JobId| {
+            // What rests because the other side wants it to rests on.
+            self.resting.get(id).is_some_and(|resting| resting.failures == 0 && resting.due.is_some())
+                && likeliness(id) > 0.0
+        };
+        let asked = self.unproved.iter().copied().filter(may_be_asked);
+        let likeliest = asked.max_by(|a, b| likeliness(a).total_cmp(&likeliness(b)));
         if let Some(id) = likeliest {
             self.wait_until(id, now);
         }
@@ -42,9 +48,9 @@ impl Driver {
     /// A task was seen to run.
     pub(super) fn runs(&mut self, id: JobId, phase: Phase, now: Instant) {
         if let Some(taken_up) = self.resting.get_mut(&id).and_then(|resting| resting.taken_up.as_mut()) {
-            taken_up.seen.at(taken_up.age(now).whole(), Some(phase));
+            taken_up.seen.at(taken_up.age(now).whole(), phase);
         }
-        if self.unproved.remove(&id) && self.unproved.is_empty() {
+        if phase != Phase::Unnamed && self.unproved.remove(&id) && self.unproved.is_empty() {
             self.window.proved(self.flying.len());
         }
     }

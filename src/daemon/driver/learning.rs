@@ -39,7 +39,7 @@ impl Driver {
             News::Accepted => self.was_accepted(id, now),
             News::Running(phase) => self.runs(id, phase, now),
             News::TooMany(retry_after) => {
-                let others = self.flying.len().saturating_sub(usize::from(self.flying.contains(&id)));
+                let others = self.in_flight().saturating_sub(usize::from(self.flying.contains(&id)));
                 let rest = Rest {
                     median: self.durations.median(&self.limits.starting),
                     every: self.limits.starting.every,

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::clock::{Clock, TakenUp};
+use super::clock::{Clock, Leap, TakenUp};
 use super::pause::{PauseReason, Pauses};
 use super::step::{News, Stepped};
 use crate::api::Part;
 use crate::config::Config;
-use crate::job::plan::{Age, Step};
+use crate::job::plan::{self, Age, Next, Step};
 use crate::job::state::State;
 use crate::job::{Job, JobId, Reason, backoff};
 use crate::throttle::budget::{self, Budget};
@@ -104,7 +104,7 @@ struct Resting {
     failures: u32,
     /// When it came to want what it wants, for what must not wait too long.
     since: Instant,
-    /// When it moves on by itself; `None`: it is in a queue.
+    /// When it moves on by itself; `None`: it is in a queue, or runs.
     due: Option<Instant>,
     /// Its files go back to the inbox; it is not submitted any more.
     leaving: bool,
@@ -117,6 +117,8 @@ struct Retry {
     failures: u32,
     /// What the other side asked for.
     wait: Duration,
+    /// It was asked for, and the answer said nothing of it.
+    untold: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -245,9 +247,28 @@ impl Driver {
 
     /// Looks at the clocks. How far the wall clock was set, if it was: what was reserved is to be moved with it in the ledger, too.
     pub fn look_at_the_clock(&mut self, clock: Clock) -> Option<SignedDuration> {
-        let set = self.clock.go_on(clock)?;
-        self.budget.shift(set);
-        Some(set)
+        let Leap { set, slept } = self.clock.go_on(clock);
+        if let Some(set) = set {
+            self.budget.shift(set, clock.wall);
+        }
+        if set.is_some() || slept {
+            self.wait_anew(clock.at);
+        }
+        set
+    }
+
+    /// What waits for an instant of the wall clock waits by the present one.
+    fn wait_anew(&mut self, now: Instant) {
+        let waiting = self.resting.iter().filter(|(_, resting)| resting.due.is_some() && resting.failures == 0);
+        let due: Vec<(JobId, Timestamp)> = waiting
+            .filter_map(|(id, resting)| match plan::next_step(&resting.job) {
+                Next::At(at, _) => Some((*id, at)),
+                Next::Now(_) | Next::WhenLikely(_) | Next::Finished => None,
+            })
+            .collect();
+        for (id, at) in due {
+            self.wait_until(id, now + self.until(at, now));
+        }
     }
 
     /// Takes new settings.
@@ -374,6 +395,7 @@ impl Driver {
     pub fn claim_failed(&mut self, id: JobId) {
         self.running.end(id);
         self.flying.remove(&id);
+        self.has_ended(id);
         self.budget.give_back((id, 1));
     }
 
@@ -382,6 +404,7 @@ impl Driver {
         self.running.end(id);
         self.resting.remove(&id);
         self.forget(id);
+        self.has_ended(id);
         if self.flying.remove(&id) {
             self.doubtful.push(now + self.durations.median(&self.limits.starting));
         }
@@ -398,8 +421,9 @@ impl Driver {
         if moved_files && !failed {
             self.disk_works();
         }
-        if polled && let Some(taken_up) = self.resting.get_mut(&id).and_then(|resting| resting.taken_up.as_mut()) {
-            taken_up.seen.at(taken_up.age(now).whole(), None);
+        let untold = polled && !news.iter().any(|news| matches!(news, News::Running(_)));
+        if untold && let Some(taken_up) = self.resting.get_mut(&id).and_then(|resting| resting.taken_up.as_mut()) {
+            taken_up.seen.is_unsure = true;
         }
         let refused = news.iter().any(|news| matches!(news, News::AccountRefused(..) | News::GatewayRefused(..)));
         for news in news {
@@ -412,6 +436,7 @@ impl Driver {
         let Some(job) = job else {
             self.resting.remove(&id);
             self.forget(id);
+            self.has_ended(id);
             self.flying.remove(&id);
             return;
         };
@@ -428,7 +453,7 @@ impl Driver {
             }
             return;
         }
-        self.rest(job, part, Retry { failures, wait }, now);
+        self.rest(job, part, Retry { failures, wait, untold }, now);
     }
 
     /// Whether the API refuses so that unsent pairs are their owners' again. A connection that cannot be had for a moment is no

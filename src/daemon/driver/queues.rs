@@ -27,7 +27,7 @@ impl Driver {
         self.count(&job, age, now);
         let id = job.id;
         let next = plan::next_step(&job);
-        let Retry { failures, wait } = retry;
+        let Retry { failures, wait, untold } = retry;
         let retry = (failures > 0).then(|| now + retry_wait(&job, failures, self.chance.f64()).max(wait));
         if !matches!((&job.state, failures), (State::Ready { .. }, 1..)) {
             // It has no transfer that fails; what else ails it stops nobody.
@@ -35,11 +35,10 @@ impl Driver {
         }
         // What a poll has not changed is asked about again in its time, whatever made it ask at once before.
         let unchanged = self.resting.get(&id).is_some_and(|before| before.job.state == job.state);
+        let again = |age: Age| now + cadence::next_time(age.watched, &self.limits.starting);
         let least = match next {
-            Next::Now(Step::Poll) | Next::At(_, Step::Poll) if unchanged => {
-                let age = age.map(Age::whole).unwrap_or_default();
-                Some(now + cadence::next_time(age, &self.limits.starting))
-            }
+            Next::WhenLikely(Step::Poll) if untold => age.map(again),
+            Next::Now(Step::Poll) | Next::At(_, Step::Poll) if unchanged => age.map(again),
             Next::Now(_) | Next::At(..) | Next::WhenLikely(_) | Next::Finished => None,
         };
         let at = match next {
@@ -59,7 +58,7 @@ impl Driver {
                     let starting = &self.limits.starting;
                     taken_up.when(cadence::next_question(&self.durations, seen, wanted, starting, chance))
                 };
-                taken_up.map(question).max(retry)
+                taken_up.map(question).max(retry).max(least)
             }
         };
         let resting = Resting { job, part, taken_up, failures, since: now, due: None, leaving: false };

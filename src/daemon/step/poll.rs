@@ -48,11 +48,14 @@ pub(super) async fn poll(shells: &Shells, job: Job, taken_up: Option<TakenUp>) -
             let failure = given_up(task, finish, &message);
             Ok(answered(condemn(shells, &job, failure, Vec::new()).await?))
         }
-        PollAnswer::UnknownStatus(word) => Ok(answered(job).and(News::UnknownStatus(word))),
+        PollAnswer::UnknownStatus(word) => {
+            Ok(answered(job).and(News::UnknownStatus(word)).and(News::Running(Phase::Unnamed)))
+        }
         PollAnswer::Done { link, .. } => {
             let first = finish.is_none();
             // How long a task took that was going on while nobody asked, only the API knows.
-            let took = (first && age.before.is_zero()).then(|| taken_up.seen.took(age.watched));
+            let took = Some(taken_up.seen).filter(|_| first && age.before.is_zero());
+            let took = took.and_then(|seen| seen.took(age.watched));
             let more = took.map(|took| Change::Took { took, at: now }).into_iter().collect();
             let job = shells.record(&job, Event::Done { link, at: now }, more).await?;
             let stepped = answered(job);

@@ -436,8 +436,10 @@ async fn spending_durations_and_facts_are_remembered_and_pruned() {
     assert_eq!(place.reader().fact("limit").unwrap().as_deref(), Some("2"));
     assert_eq!(place.reader().fact("other").unwrap(), None);
     ledger.write(vec![Change::Prune { jobs_before: Some(at(5_000)), spending_before: at(15_000) }]).await.unwrap();
-    for seconds in [-3_600, 3_605] {
-        ledger.write(vec![Change::ShiftSpending { by: SignedDuration::from_secs(seconds) }]).await.unwrap();
+    let shift = |seconds, now| vec![Change::ShiftSpending { by: SignedDuration::from_secs(seconds), now: at(now) }];
+    // Ahead by ten of its thirty seconds; not ahead, so it stays; ahead of all there is, so it is now.
+    for (seconds, now) in [(-10, 25_000), (-5, 20_000), (9_999, 35_000)] {
+        ledger.write(shift(seconds, now)).await.unwrap();
     }
     drop(ledger);
     let (_ledger, memory) = place.open();

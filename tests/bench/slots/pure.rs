@@ -146,7 +146,8 @@ impl Run {
                         let seen = self.driver.seen(job.id).unwrap_or_default();
                         let age = self.driver.age(job.id, self.instant()).context("a task without an age")?;
                         let link = VideoLink::new("https://cdn.example/v".to_owned());
-                        (job.on(Event::Done { link, at }, at)?, News::Took(seen.took(age)))
+                        let took = seen.took(age).context("every answer tells")?;
+                        (job.on(Event::Done { link, at }, at)?, News::Took(took))
                     }
                 };
                 let answer = stepped(Some(job), vec![News::Answered(Call::Poll), more]);
