@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot unwrap fails it")]
 
 mod architecture;
+mod clocks;
 mod commands;
 mod crash_loops;
 mod crash_recovery;
