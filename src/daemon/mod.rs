@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 mod claiming;
 mod clock;
 pub mod driver;
+mod housekeeping;
 pub mod intake;
 pub mod message;
 pub mod pause;

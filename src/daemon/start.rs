@@ -108,6 +108,8 @@ impl Daemon {
             damage: None,
             config,
         };
+        // By a memory that may be damaged nothing is sent: the loop waits for what is said of the ledger.
+        daemon.driver.set_may_send(false);
         for id in stranded {
             daemon.give_back(id, 1);
         }

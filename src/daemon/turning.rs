@@ -1,45 +1,29 @@
 //! The loop: what happened is taken in, the driver decides, steps start. It does no work itself and waits for none.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::task::Id;
 
 use super::claiming::{self, Claiming};
-use super::clock::Clock;
 use super::driver::Start;
+use super::housekeeping::{DISK_CHECK_EVERY, PRUNE_EVERY};
 use super::intake::{self, Notice};
 use super::message::Message;
 use super::pause::PauseReason;
 use super::shells::{Shells, StepError, blocking};
 use super::start::{policy, spool_settings};
 use super::step::{self, Stepped};
-use super::{Daemon, Ended, Outcome, Reload, WINDOW_FACT};
+use super::{Daemon, Ended, Outcome, Reload};
 use crate::api::Client;
 use crate::config::{self, Config};
 use crate::job::plan::Step;
 use crate::job::state::State;
 use crate::job::{Job, JobId};
-use crate::ledger::{self, Change};
 use crate::spool::durable;
 use crate::systemd;
 use crate::world;
-
-/// Bytes that are free are asked for at most this often.
-const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
-
-/// Old jobs, reservations and archived pairs are looked for this often.
-const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
-
-/// So many turns of the watchdog the inbox's disk may keep silent about a single question before that counts as standing still. The
-/// service manager then waits as long again, so this is twice what the loop itself is given: a slow disk is none.
-const SCAN_PATIENCE_TURNS: u32 = 3;
-
-/// From here on a network folder's server counts as away.
-const SERVER_SILENT_AFTER: Duration = Duration::from_secs(180);
 
 /// Everything but a submission ends within this time after the signal.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -70,6 +54,7 @@ impl Daemon {
                     self.damage = Some(what);
                     return;
                 }
+                () = ledger.looked_through(), if !self.driver.may_send() => self.driver.set_may_send(true),
                 Some(reload) = self.controls.reloads.recv() => self.reload(reload).await,
                 Some(ended) = self.sending.join_next_with_id() => self.ended(ended),
                 Some(ended) = self.moving.join_next_with_id() => self.ended(ended),
@@ -472,155 +457,6 @@ impl Daemon {
         self.disk_checked_at = None;
         self.config = new;
         Ok(())
-    }
-
-    /// What falls due by time alone.
-    fn housekeep(&mut self, now: Instant) {
-        if self.shells.unwritten.load(Ordering::SeqCst) > 0 {
-            self.driver.pauses.raise(PauseReason::LedgerUnwritable, "the ledger cannot be written".to_owned(), None);
-        } else {
-            self.driver.pauses.lift(PauseReason::LedgerUnwritable);
-        }
-        if (self.driver.pauses.has(PauseReason::DiskFull) || self.driver.pauses.has(PauseReason::ReadOnly))
-            && self.disk_checked_at.is_none_or(|at| now.duration_since(at) >= DISK_CHECK_EVERY)
-        {
-            self.check_disk();
-        }
-        self.look_at_the_clock();
-        self.mind_a_silent_server(now);
-        self.today.look_at_the_clock(Timestamp::now());
-        if self.prune_at <= now {
-            self.prune_at = now + PRUNE_EVERY;
-            self.prune();
-        }
-        if self.pulse_at.is_some_and(|at| at <= now)
-            && let Some(interval) = systemd::watchdog_interval()
-        {
-            self.pulse_at = Some(now + interval);
-            if self.inbox_stands_still(interval * SCAN_PATIENCE_TURNS, now) {
-                // The service manager hears nothing until it goes on.
-            } else if !self.pulsing {
-                self.pulsing = true;
-                let ledger = self.shells.ledger.clone();
-                self.moving.spawn(async move {
-                    // A disk that refuses is told of elsewhere; what answers is alive.
-                    let answer = ledger.write(Vec::new()).await;
-                    Ended::Pulse(!matches!(answer, Err(ledger::WriteError::Closed)))
-                });
-            }
-        }
-    }
-
-    /// Before anything is decided by the wall clock. Where that was set, the budget's windows are as long as ever, also for the next run,
-    /// which knows the wall clock alone.
-    fn look_at_the_clock(&mut self) {
-        let clock = Clock::now();
-        let Some(by) = self.driver.look_at_the_clock(clock) else { return };
-        tracing::info!("the clock was set by {by:#}");
-        // What is old by the new clock may not be so by the one it was noted with.
-        self.prune_at = self.prune_at.max(clock.at + DISK_CHECK_EVERY);
-        let now = clock.wall;
-        let ledger = self.shells.ledger.clone();
-        self.moving.spawn(async move {
-            if let Err(error) = ledger.write(vec![Change::ShiftSpending { by, now }]).await {
-                tracing::warn!("cannot tell the ledger that the clock was set: {error}");
-            }
-            Ended::Pruned
-        });
-    }
-
-    /// Writes how things are, if that is something else than was said last. Asked when the turn has started all that it could.
-    fn say_how_it_is(&mut self, now: Instant) {
-        if let Some(change) = self.snapshot.due(&self.driver, &self.intake, &self.today, now) {
-            let mut changes = vec![change];
-            changes.extend(self.learned_change());
-            let ledger = self.shells.ledger.clone();
-            self.moving.spawn(async move { Ended::Written(ledger.write(changes).await) });
-            systemd::status(&self.snapshot.status_line(&self.today));
-        }
-    }
-
-    /// Whether a disk of this machine has not answered for longer than `patience`.
-    fn inbox_stands_still(&self, patience: Duration, now: Instant) -> bool {
-        let silent = self.intake.unheard_since().map(|since| now.duration_since(since));
-        let Some(silent) = silent.filter(|silent| *silent > patience && self.intake.is_local()) else { return false };
-        let message_id = Message::StandsStill.id();
-        tracing::warn!(
-            message_id,
-            "reading the inbox has stood still for {} s; the service manager starts the daemon again if that goes on",
-            silent.as_secs()
-        );
-        true
-    }
-
-    /// The server of a network folder may be silent for as long as it likes: starting again would not wake it, and what the API has made
-    /// is fetched meanwhile.
-    fn mind_a_silent_server(&mut self, now: Instant) {
-        let silent = self.silent_server_at().is_some_and(|at| at <= now);
-        if silent && !self.driver.pauses.has(PauseReason::InboxUnavailable) {
-            self.server_is_silent = true;
-            let message = format!("its server has not answered for more than {} s", SERVER_SILENT_AFTER.as_secs());
-            self.driver.pauses.raise(PauseReason::InboxUnavailable, message, None);
-        } else if !silent && self.server_is_silent {
-            self.server_is_silent = false;
-            // It may have answered that there is no inbox.
-            if self.intake.available() {
-                self.driver.pauses.lift(PauseReason::InboxUnavailable);
-            }
-        }
-    }
-
-    /// When the silence of a network folder's server becomes too long, if it says nothing at present.
-    fn silent_server_at(&self) -> Option<Instant> {
-        let since = self.intake.unheard_since().filter(|_| !self.intake.is_local())?;
-        Some(since + SERVER_SILENT_AFTER)
-    }
-
-    fn learned_change(&mut self) -> Option<Change> {
-        let learned = self.driver.window.learned();
-        if self.learned == Some(learned) {
-            return None;
-        }
-        self.learned = Some(learned);
-        let value = serde_json::json!({ "size": learned.size, "found": learned.found }).to_string();
-        Some(Change::Remember { name: WINDOW_FACT, value })
-    }
-
-    fn prune(&mut self) {
-        let jobs_before = self.config.keep.ledger.and_then(|kept| jiff::Timestamp::now().checked_sub(kept).ok());
-        let spending_before = jiff::Timestamp::now() - ledger::SPENDING_KEPT;
-        let (shells, kept) = (self.shells.clone(), self.config.keep.archive);
-        self.moving.spawn(async move {
-            if let Err(error) = shells.ledger.write(vec![Change::Prune { jobs_before, spending_before }]).await {
-                tracing::warn!("cannot forget old jobs: {error}");
-            }
-            if let Some(kept) = kept {
-                let spool = shells.spool.clone();
-                match blocking(move || spool.prune_archive(kept)).await {
-                    Ok(0) => {}
-                    Ok(files) => {
-                        tracing::info!("removed {files} files from the archive that were older than keep.archive")
-                    }
-                    Err(error) => {
-                        tracing::warn!("cannot remove old files from the archive: {}", claiming::chain(&error))
-                    }
-                }
-            }
-            Ended::Pruned
-        });
-    }
-
-    fn has_room(&self, now: Instant) -> bool {
-        self.disk_checked_at.is_some_and(|at| now.duration_since(at) < DISK_CHECK_EVERY)
-    }
-
-    fn check_disk(&mut self) {
-        if self.disk_checking {
-            return;
-        }
-        self.disk_checking = true;
-        let outbox: PathBuf = self.config.folders.outbox.clone();
-        self.moving.spawn(async move { Ended::Free(blocking(move || durable::free_bytes(&outbox)).await) });
     }
 
     fn next_due(&mut self, now: Instant) -> Instant {

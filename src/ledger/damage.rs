@@ -96,7 +96,10 @@ pub(super) fn check(path: &Path, damage: &Damage, at_once_bytes: u64) -> Result<
         }
     } else {
         judge(look_through(path, &SMALL_TABLES), damage);
-        tracing::debug!("the ledger is large; it is looked through while the work begins");
+        tracing::info!(
+            "the ledger is large: it is looked through while the work begins, and nothing is sent before that, for {} s at most",
+            CHECK_WAIT.as_secs()
+        );
     }
     match damage.borrow().clone() {
         Some(what) => Err(OpenError::Corrupt { path: path.to_owned(), what }),

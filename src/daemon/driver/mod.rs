@@ -65,6 +65,8 @@ pub struct Driver {
     /// The last request was a submission, so a poll that waits goes first.
     submitted_last: bool,
     stopping: bool,
+    /// Something may be sent that costs money.
+    may_send: bool,
     /// Something waits to be submitted.
     wants_slots: bool,
     /// There is less room than `min_free`.
@@ -214,6 +216,7 @@ impl Driver {
             puzzling: HashSet::new(),
             submitted_last: false,
             stopping: false,
+            may_send: true,
             wants_slots: false,
             short_of_room: false,
             window: Window::new(config.tasks.max, learned),
@@ -292,6 +295,17 @@ impl Driver {
         self.release_unsent();
     }
 
+    /// From now on submissions are started, or are not: while they are not, they take no request of the rate, and pairs stay where they
+    /// are.
+    pub fn set_may_send(&mut self, may_send: bool) {
+        self.may_send = may_send;
+    }
+
+    /// Whether submissions may be started.
+    pub fn may_send(&self) -> bool {
+        self.may_send
+    }
+
     /// How much there is.
     pub fn load(&self) -> Load {
         Load {
@@ -363,7 +377,7 @@ impl Driver {
         if self.stopping {
             return due;
         }
-        let wants_to_submit = pairs || !self.submissions.is_empty();
+        let wants_to_submit = self.may_send && (pairs || !self.submissions.is_empty());
         if wants_to_submit {
             sooner(self.window.rest_until().filter(|at| *at > now));
             sooner(self.pauses.next_probe().filter(|at| *at > now));
@@ -388,7 +402,7 @@ impl Driver {
     pub fn wants_to_submit(&self, pairs: bool, now: Instant) -> bool {
         let in_flight = self.in_flight();
         let admitted = self.window.admits(in_flight, now) || self.window.admits_early(in_flight, now);
-        !self.stopping && (pairs || !self.submissions.is_empty()) && admitted
+        !self.stopping && self.may_send && (pairs || !self.submissions.is_empty()) && admitted
     }
 
     /// A claim that [`Start::Claim`] began has ended without a job.

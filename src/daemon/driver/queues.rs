@@ -157,7 +157,7 @@ impl Driver {
     }
 
     pub(super) fn next_submission(&mut self, pairs: bool, now: Instant) -> Option<Start> {
-        if !pairs && self.submissions.is_empty() {
+        if !self.may_send || (!pairs && self.submissions.is_empty()) {
             return None;
         }
         self.look_at_transfers(now);

@@ -254,6 +254,26 @@ fn the_budget_is_reserved_before_and_given_back_after_a_refusal() {
 }
 
 #[test]
+fn while_nothing_may_be_sent_nothing_is_taken_for_it() {
+    let now = Instant::now();
+    let mut config = config("{max: 8}");
+    config.api.requests_per_second =
+        config::load(None, std::iter::empty(), &Overrides::default()).expect("good").config.api.requests_per_second;
+    let mut driver = Driver::new(&config, Some(Learned { size: 3, found: true }), [], [], clock(now));
+    driver.adopt(job(1), now);
+    driver.set_may_send(false);
+    assert!(driver.next(true, now).is_none() && !driver.wants_to_submit(true, now));
+    assert_eq!(driver.next_due(true, now), None, "who lets it send wakes the loop");
+    let running = accepted(&job(2));
+    driver.adopt(running.clone(), now);
+    let due = driver.next_due(true, now).expect("questions go on");
+    begins(&mut driver, Step::Poll, running.id, due);
+    driver.set_may_send(true);
+    let later = due + Duration::from_secs(60);
+    begins(&mut driver, Step::Submit, job(1).id, later);
+}
+
+#[test]
 fn a_stale_link_is_not_asked_for_without_a_pause_while_the_gateway_refuses() {
     let now = Instant::now();
     let mut driver = driver(now);
