@@ -11,7 +11,7 @@ use super::durations::{Durations, Expected, Starting};
 
 /// The expected time that a task stands done and unseen until it is asked for, as a part of the median, while its slot is wanted: for
 /// tasks whose times spread as widely as those of picture models do, that makes about eleven questions a task.
-const UNSEEN: f64 = 1.0 / 340.0;
+const UNSEEN: f64 = 1.0 / 320.0;
 
 /// The same while nobody waits for its slot: half as many questions, which leaves the requests to others.
 const UNSEEN_AT_EASE: f64 = 1.0 / 90.0;
