@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::clock::Clock;
 use super::message::Message;
@@ -45,7 +45,11 @@ impl Daemon {
         self.look_at_the_clock();
         self.mind_a_silent_server(now);
         self.today.look_at_the_clock(Timestamp::now());
-        if self.prune_at <= now {
+        if self.shift.is_some() && self.shift_at <= now {
+            self.tell_the_shift();
+        }
+        // What is old by the new clock may not be so by the one it was noted with.
+        if self.prune_at <= now && self.shift.is_none() && !self.shifting {
             self.prune_at = now + PRUNE_EVERY;
             self.prune();
         }
@@ -73,25 +77,50 @@ impl Daemon {
         let clock = Clock::now();
         let Some(by) = self.driver.look_at_the_clock(clock) else { return };
         tracing::info!("the clock was set by {by:#}");
-        // What is old by the new clock may not be so by the one it was noted with.
-        self.prune_at = self.prune_at.max(clock.at + DISK_CHECK_EVERY);
-        let now = clock.wall;
+        let earlier = self.shift.take().map_or(SignedDuration::ZERO, |(earlier, _)| earlier);
+        self.shift = Some((earlier.saturating_add(by), clock.wall));
+        self.tell_the_shift();
+    }
+
+    /// Has the ledger told how far the clock was set, one time after the other. What the disk refuses is told again.
+    fn tell_the_shift(&mut self) {
+        if self.shifting {
+            return;
+        }
+        let Some((by, now)) = self.shift.take() else { return };
+        self.shifting = true;
         let ledger = self.shells.ledger.clone();
-        self.moving.spawn(async move {
-            let mut failures = 0;
-            // What is reserved meanwhile is moved no further than to this instant.
-            while let Err(error) = ledger.write(vec![Change::ShiftSpending { by, now }]).await {
-                failures += 1;
-                if !matches!(error, ledger::WriteError::Disk(_)) || failures == 1 {
-                    tracing::warn!("cannot tell the ledger that the clock was set: {error}");
+        self.moving
+            .spawn(async move { Ended::Shifted(by, now, ledger.write(vec![Change::ShiftSpending { by, now }]).await) });
+    }
+
+    /// The ledger was told, or was not.
+    pub(super) fn shift_was_told(
+        &mut self,
+        by: SignedDuration,
+        at: Timestamp,
+        told: Result<(), ledger::WriteError>,
+        now: Instant,
+    ) {
+        self.shifting = false;
+        match told {
+            Ok(()) => {}
+            Err(ledger::WriteError::Disk(what)) => {
+                if self.shift_failures == 0 {
+                    tracing::warn!("cannot tell the ledger that the clock was set ({what}); it is told again");
                 }
-                if !matches!(error, ledger::WriteError::Disk(_)) {
-                    break;
-                }
-                tokio::time::sleep(DISK.wait(failures, fastrand::f64())).await;
+                let later = self.shift.take();
+                let by = later.map_or(by, |(more, _)| by.saturating_add(more));
+                self.shift = Some((by, later.map_or(at, |(_, at)| at)));
+                self.shift_failures += 1;
+                self.shift_at = now + DISK.wait(self.shift_failures, fastrand::f64());
+                return;
             }
-            Ended::Pruned
-        });
+            // The loop ends of it, or has.
+            Err(error) => tracing::warn!("cannot tell the ledger that the clock was set: {error}"),
+        }
+        self.shift_failures = 0;
+        self.tell_the_shift();
     }
 
     /// Writes how things are, if that is something else than was said last. Asked when the turn has started all that it could.

@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -162,6 +163,13 @@ struct Daemon {
     prune_at: Instant,
     pulse_at: Option<Instant>,
     pulsing: bool,
+    /// How far the clock was set, and what it said then, until the ledger is told.
+    shift: Option<(SignedDuration, Timestamp)>,
+    /// The ledger is being told.
+    shifting: bool,
+    /// How often in a row it would not be, and when it is tried again.
+    shift_failures: u32,
+    shift_at: Instant,
     /// Whether the pause of the inbox stands for a server that does not answer.
     server_is_silent: bool,
     /// What is wrong with the ledger, if that ended the loop.
@@ -184,6 +192,8 @@ enum Ended {
     Pulse(bool),
     /// Old things were removed.
     Pruned,
+    /// The ledger was told, or was not, that the clock was set so far and what it said then.
+    Shifted(SignedDuration, Timestamp, Result<(), ledger::WriteError>),
     /// Whether nothing of a claim that failed is left in `work/` any more, after so many failures before.
     Returned(JobId, u32, Result<(), StepError>),
 }

@@ -149,9 +149,9 @@ impl Pauses {
         !refuses(PauseReason::DiskFull) && !refuses(PauseReason::ReadOnly) && !self.has(PauseReason::LedgerUnwritable)
     }
 
-    /// When the next probe is due.
-    pub fn next_probe(&self) -> Option<Instant> {
-        self.pauses.values().filter_map(|pause| pause.probe_at).min()
+    /// When the next probe is due after `now`.
+    pub fn next_probe(&self, now: Instant) -> Option<Instant> {
+        self.pauses.values().filter_map(|pause| pause.probe_at).filter(|at| *at > now).min()
     }
 
     /// Raises a pause that a probe may end, or makes its next probe later.

@@ -21,6 +21,7 @@ use crate::config::{self, Config};
 use crate::job::plan::Step;
 use crate::job::state::State;
 use crate::job::{Job, JobId};
+use crate::ledger::Change;
 use crate::spool::durable;
 use crate::systemd;
 use crate::world;
@@ -98,6 +99,7 @@ impl Daemon {
     async fn say_goodbye(&mut self) {
         let mut changes = vec![self.snapshot.last(&self.driver, &self.intake, &self.today)];
         changes.extend(self.learned_change());
+        changes.extend(self.shift.take().map(|(by, now)| Change::ShiftSpending { by, now }));
         if let Err(error) = self.shells.ledger.write(changes).await {
             tracing::warn!("cannot write the last word to the ledger: {error}");
         }
@@ -111,13 +113,13 @@ impl Daemon {
         self.start_rejections(now);
         let pairs = self.intake.ready() > 0;
         // While something else keeps pairs from being sent, nobody needs to know.
-        let wanted = self.driver.wants_to_submit(pairs, now) && self.driver.pauses.admit_submission(now);
+        let wanted = self.driver.wants_to_submit(pairs, now);
         if wanted && !self.has_room(now) {
             // The answer wakes the loop.
             self.check_disk();
         }
         loop {
-            let can_claim = self.disk_checked_at.is_some() && self.intake.ready() > 0;
+            let can_claim = self.has_room(now) && self.intake.ready() > 0;
             let Some(start) = self.driver.next(can_claim, now) else { break };
             self.begin(start);
         }
@@ -274,6 +276,7 @@ impl Daemon {
                 }
             }
             Ended::Pruned => {}
+            Ended::Shifted(by, at, told) => self.shift_was_told(by, at, told, now),
             Ended::Returned(id, failures, returned) => {
                 self.returning.remove(&id);
                 match returned {
@@ -471,7 +474,8 @@ impl Daemon {
             held.then(|| now + DISK_CHECK_EVERY),
             // What is past was minded.
             self.silent_server_at().filter(|at| *at > now),
-            Some(self.prune_at),
+            self.shift.filter(|_| !self.shifting).map(|_| self.shift_at),
+            (self.shift.is_none() && !self.shifting).then_some(self.prune_at),
         ]
         .into_iter()
         .flatten()

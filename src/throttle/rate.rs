@@ -87,7 +87,10 @@ impl Rate {
 
     /// The API said that it was too often, and perhaps when to come back.
     pub fn too_fast(&mut self, retry_after: Option<Duration>, now: Instant) {
-        self.part = (self.part / 2.0).max(SLOWEST);
+        // Many answers of one moment are one complaint.
+        if self.closed_until.is_none_or(|until| until <= now) {
+            self.part = (self.part / 2.0).max(SLOWEST);
+        }
         self.hold_until = Some(now + HOLD);
         let wait = match (retry_after, self.configured) {
             (Some(wait), _) => wait,
@@ -95,8 +98,11 @@ impl Rate {
             (None, None) => PAUSE_UNLIMITED,
         };
         let until = now + wait.min(WAIT_MAX);
-        self.closed_until = Some(self.closed_until.map_or(until, |earlier| earlier.max(until)));
+        let until = self.closed_until.map_or(until, |earlier| earlier.max(until));
+        self.closed_until = Some(until);
+        // Nothing is saved up meanwhile: it opens with one request, not with as many as it complained about.
         self.tokens = self.tokens.min(1.0);
+        self.counted_at = until;
     }
 
     /// The operator has set another rate or burst.
@@ -168,6 +174,22 @@ mod tests {
         assert!((95..=101).contains(&slow), "{slow}");
         let fast = run(&mut rate, start + Duration::from_secs(70), 50);
         assert!((199..=206).contains(&fast), "{fast}");
+    }
+
+    #[test]
+    fn complaints_of_one_moment_are_one_and_it_opens_with_one_request() {
+        let start = Instant::now();
+        let mut rate = Rate::new(Some(20.0), None, start);
+        for _ in 0..10 {
+            rate.too_fast(Some(Duration::from_secs(30)), start);
+        }
+        let opens = start + Duration::from_secs(30);
+        assert_eq!((rate.take(opens - Duration::from_millis(1)), rate.take(opens)), (Err(opens), Ok(())));
+        let next = rate.take(opens).expect_err("nothing was saved up");
+        assert!(next - opens < Duration::from_millis(102), "half the rate, not a thousandth: {:?}", next - opens);
+        rate.too_fast(None, opens);
+        let slower = run(&mut rate, opens, 10);
+        assert!((48..=51).contains(&slower), "another complaint is another one: {slower}");
     }
 
     #[test]

@@ -134,8 +134,7 @@ async fn under_way(pairs: usize) -> Result<()> {
     let start = Instant::now();
     for (number, name) in names("pair", pairs).enumerate() {
         tokio::time::sleep_until((start + every * number as u32).into()).await;
-        rig.move_in(&name)?;
-        complete_at.push(Instant::now());
+        complete_at.push(rig.move_in(&name)?);
         if number % PER_SECOND as usize == 0 {
             let mut bare = bare.try_clone()?;
             syncs.push(tokio::task::spawn_blocking(move || bare_syncs(&mut bare)));
@@ -187,13 +186,11 @@ async fn one(simulator: &Simulator, rig: &mut Rig, arrival: Arrival, bytes: usiz
     let complete_at = match arrival {
         Arrival::Moved => {
             rig.stage(&name, &picture)?;
-            rig.move_in(&name)?;
-            Instant::now()
+            rig.move_in(&name)?
         }
         Arrival::Written => {
             write(&rig.path("inbox").join(&name).with_extension("png"), &picture)?;
-            write(&rig.path("inbox").join(&name).with_extension("yaml"), rig::sidecar(&name).as_bytes())?;
-            Instant::now()
+            write(&rig.path("inbox").join(&name).with_extension("yaml"), rig::sidecar(&name).as_bytes())?
         }
     };
     ensure!(simulator.wait_until(DEADLINE, |world| world.paid() == paid + 1).await, "{name} was never accepted");
@@ -205,9 +202,13 @@ async fn one(simulator: &Simulator, rig: &mut Rig, arrival: Arrival, bytes: usiz
     Ok(submitted_at.duration_since(complete_at))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::File::create(path)?.write_all(bytes)?;
-    Ok(())
+/// Writes a file; the instant before it is closed.
+fn write(path: &Path, bytes: &[u8]) -> Result<Instant> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    let written_at = Instant::now();
+    drop(file);
+    Ok(written_at)
 }
 
 /// How long the syncs of one pair take by themselves.

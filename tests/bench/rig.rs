@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -113,13 +113,15 @@ impl Rig {
         Ok(())
     }
 
-    /// Moves a pair in that was staged.
-    pub fn move_in(&self, name: &str) -> Result<()> {
+    /// Moves a pair in that was staged; the instant before its second file is moved.
+    pub fn move_in(&self, name: &str) -> Result<Instant> {
+        let mut began = Instant::now();
         for extension in ["png", "yaml"] {
             let file = Path::new(name).with_extension(extension);
+            began = Instant::now();
             fs::rename(self.path("staging").join(&file), self.path("inbox").join(&file))?;
         }
-        Ok(())
+        Ok(began)
     }
 
     /// Tells the daemon to stop and waits for its end.

@@ -87,10 +87,12 @@ async fn main() -> Result<()> {
         };
         let waits = over_seeds(&|seed| Ok(fixed::run(&account, seed, jobs, Manner::Waits)))?;
         let insists = over_seeds(&|seed| Ok(fixed::run(&account, seed, jobs, Manner::Insists)))?;
+        let knows = over_seeds(&|seed| Ok(fixed::run(&account, seed, jobs, Manner::Knows)))?;
         let pure = over_seeds(&|seed| pure::run(&account, seed, jobs, false))?;
         let knowing = over_seeds(&|seed| pure::run(&account, seed, jobs, true))?;
         show("asks every 5 s, submits when one is done", &waits);
         show("asks every 5 s, submits every 5 s", &insists);
+        show("asks every 5 s, was told the limit", &knows);
         show("the driver, made-up clock", &pure);
         show("the same, knowing limit and times", &knowing);
         let mut ours = vec![("made-up clock", pure)];

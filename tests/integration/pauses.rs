@@ -260,6 +260,19 @@ async fn a_budget_of_ten_an_hour_is_ten_and_everybody_is_told_until_when() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_raised_lets_work_go_on_at_the_reload() {
+    let rig = Rig::new(vendor(), "budget: {per_hour: 1}");
+    rig.drop_pair("a", "a");
+    rig.drop_pair("b", "b");
+    let daemon = rig.start();
+    rig.until_ended(1, 0).await;
+    rig.until("paused for the budget", || rig.is_paused("budget")).await;
+    rig.configure("budget: {per_hour: 2}");
+    goes_on(&rig, daemon, 2).await;
+    assert_eq!(rig.vendor().paid(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_refused_at_once_is_not_spent() {
     let rig = Rig::new(vendor(), "budget: {per_hour: 1}\ntasks: {max: 1}");
     rig.drop_pair("bad", "bad [50412]");

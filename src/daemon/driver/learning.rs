@@ -53,12 +53,10 @@ impl Driver {
                 self.rate.too_fast(retry_after.map(|wait| wait.min(backoff::RETRY_AFTER_MAX)), now);
             }
             News::AccountRefused(call, message) => {
-                self.pauses.refuse(PauseReason::Account, Some(call), message, backoff::PROBE, now);
-                self.release_unsent();
+                self.refused(PauseReason::Account, call, message, now);
             }
             News::GatewayRefused(call, message) => {
-                self.pauses.refuse(PauseReason::Gateway, Some(call), message, backoff::PROBE, now);
-                self.release_unsent();
+                self.refused(PauseReason::Gateway, call, message, now);
             }
             News::Unreachable(_, message) => {
                 // Whatever gets through again shows that it can be reached.
@@ -71,8 +69,7 @@ impl Driver {
                 self.wonder(id, &format!("nothing of the task ({message})"));
                 self.unread_tasks.insert(id);
                 if self.unread_tasks.len() >= TASKS_UNREAD_MAX {
-                    self.pauses.refuse(PauseReason::Gateway, Some(Call::Poll), message, backoff::PROBE, now);
-                    self.release_unsent();
+                    self.refused(PauseReason::Gateway, Call::Poll, message, now);
                 }
             }
             News::Took(took) => self.durations.saw(took),
@@ -98,6 +95,16 @@ impl Driver {
             }
             News::Disk(trouble, message) => self.disk_trouble(trouble, message, now),
             News::GivenBack(send) => self.budget.give_back((id, send)),
+        }
+    }
+
+    /// The API refuses everybody: what was claimed and never sent goes back. What comes to rest meanwhile does so by itself, so thousands
+    /// of answers are one search.
+    fn refused(&mut self, reason: PauseReason, call: Call, message: String, now: Instant) {
+        let is_known = self.pauses.was_told(reason);
+        self.pauses.refuse(reason, Some(call), message, backoff::PROBE, now);
+        if !is_known {
+            self.release_unsent();
         }
     }
 
@@ -170,10 +177,11 @@ impl Driver {
         }
     }
 
-    /// Jobs whose links were bad lately, and no video came in between: one such job may be its own video's bad luck, several are paid
+    /// Jobs whose links were bad lately, and no video came in between, counted up to [`TRANSFERS_FAILED_MAX`]: one such job may be its own video's bad luck, several are paid
     /// for and cannot be had.
     fn counted_bad_links(&self, now: Instant) -> usize {
-        self.bad_links.values().filter(|first| now.duration_since(**first) < BAD_LINK_COUNTS_FOR).count()
+        let counts = |first: &&Instant| now.duration_since(**first) < BAD_LINK_COUNTS_FOR;
+        self.bad_links.values().filter(counts).take(TRANSFERS_FAILED_MAX).count()
     }
 
     /// How the budget stands, in words; `None` if there is none.

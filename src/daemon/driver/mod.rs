@@ -5,7 +5,7 @@
 //! [`Driver::absorb`] takes in what came of it. No job rests without a due time or a place in a queue.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -50,7 +50,7 @@ pub struct Driver {
     waiting: HashSet<JobId>,
     running: Steps,
     /// Jobs that take a slot of the account.
-    flying: HashSet<JobId>,
+    flying: BTreeSet<JobId>,
     /// Until when jobs in doubt count as in flight.
     doubtful: Vec<Instant>,
     failed_transfers: HashSet<JobId>,
@@ -207,7 +207,7 @@ impl Driver {
             moves: VecDeque::new(),
             waiting: HashSet::new(),
             running: Steps::default(),
-            flying: HashSet::new(),
+            flying: BTreeSet::new(),
             doubtful: Vec::new(),
             failed_transfers: HashSet::new(),
             unread_tasks: HashSet::new(),
@@ -344,6 +344,10 @@ impl Driver {
 
     /// Takes in a job: from recovery, or just claimed.
     pub fn adopt(&mut self, job: Job, now: Instant) {
+        if matches!(job.state, State::InDoubt { .. }) {
+            // Its task may exist, and takes a slot for as long as tasks take.
+            self.doubtful.push(now + self.durations.median(&self.limits.starting));
+        }
         self.rest(job, None, Retry::default(), now);
     }
 
@@ -380,7 +384,7 @@ impl Driver {
         let wants_to_submit = self.may_send && (pairs || !self.submissions.is_empty());
         if wants_to_submit {
             sooner(self.window.rest_until().filter(|at| *at > now));
-            sooner(self.pauses.next_probe().filter(|at| *at > now));
+            sooner(self.pauses.next_probe(now));
             sooner(self.doubtful.iter().min().copied());
             if self.pauses.has(PauseReason::Budget) {
                 sooner(Some(self.budget_frees_at.filter(|at| *at > now).unwrap_or(now + Duration::from_secs(1))));
@@ -398,11 +402,17 @@ impl Driver {
         due
     }
 
-    /// Whether the disk must be asked for room before the next claim.
-    pub fn wants_to_submit(&self, pairs: bool, now: Instant) -> bool {
+    /// Whether a submission would be started if there is room on the disk: then it must be asked for that before the next claim.
+    pub fn wants_to_submit(&mut self, pairs: bool, now: Instant) -> bool {
+        if self.stopping || !self.may_send || (!pairs && self.submissions.is_empty()) {
+            return false;
+        }
+        // What passes by itself may have passed.
+        self.look_at_transfers(now);
+        self.look_at_budget(now);
         let in_flight = self.in_flight();
         let admitted = self.window.admits(in_flight, now) || self.window.admits_early(in_flight, now);
-        !self.stopping && self.may_send && (pairs || !self.submissions.is_empty()) && admitted
+        admitted && self.pauses.admit_submission(now)
     }
 
     /// A claim that [`Start::Claim`] began has ended without a job.

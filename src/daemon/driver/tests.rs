@@ -244,13 +244,55 @@ fn the_budget_is_reserved_before_and_given_back_after_a_refusal() {
     let now = Instant::now();
     let mut config = config("{max: 8}");
     config.budget.per_hour = Some(1);
-    let mut driver = Driver::new(&config, None, [], [], clock(now));
+    let mut driver = Driver::new(&config, Some(Learned { size: 3, found: true }), [], [], clock(now));
     let Some(Start::Claim(id)) = driver.next(true, now) else { panic!("a claim expected") };
     assert!(driver.next(true, now).is_none());
     driver.claim_failed(id);
     assert!(matches!(driver.next(true, now), Some(Start::Claim(_))), "what was not sent is not spent");
     assert!(driver.next(true, now).is_none());
-    assert!(driver.pauses.has(PauseReason::Budget) || driver.in_flight() > 0);
+    assert!(driver.pauses.has(PauseReason::Budget), "there are slots, and no money");
+}
+
+#[test]
+fn a_budget_that_was_raised_or_has_rolled_on_lets_submissions_go_on_before_the_disk_is_asked() {
+    let now = Instant::now();
+    let mut config = config("{max: 8}");
+    config.budget.per_hour = Some(1);
+    let spent = |config: &Config| {
+        let mut driver = Driver::new(config, Some(Learned { size: 3, found: true }), [], [], clock(now));
+        assert!(matches!(driver.next(true, now), Some(Start::Claim(_))));
+        assert!(driver.next(true, now).is_none() && driver.pauses.has(PauseReason::Budget));
+        assert!(!driver.wants_to_submit(true, now));
+        driver
+    };
+    let mut raised = spent(&config);
+    let mut rolled = spent(&config);
+    config.budget.per_hour = Some(2);
+    raised.reload(&config, now);
+    assert!(raised.wants_to_submit(true, now));
+    assert!(rolled.wants_to_submit(true, now + Duration::from_secs(3601)));
+}
+
+#[test]
+fn an_account_that_refuses_thousands_of_questions_is_probed_by_the_first_that_is_due() {
+    let now = Instant::now();
+    let mut driver = driver(now);
+    driver.pauses.refuse(PauseReason::Account, Some(Call::Submit), "no balance".to_owned(), backoff::PROBE, now);
+    let probe = driver.next_due(true, now).expect("a probe is due");
+    driver.pauses.refuse(PauseReason::Gateway, Some(Call::Submit), "403".to_owned(), backoff::PROBE, probe);
+    let second = driver.next_due(true, probe + Duration::from_millis(1)).expect("the other one lies ahead");
+    assert!(second > probe + Duration::from_secs(20), "{:?}", second - probe);
+}
+
+#[test]
+fn a_job_that_a_restart_finds_in_doubt_takes_a_slot_for_a_while() {
+    let now = Instant::now();
+    let mut driver = Driver::new(&config("{max: 8}"), Some(Learned { size: 1, found: true }), [], [], clock(now));
+    let doubtful = on(&job(1), [Event::Intended, Event::OutcomeUnknown { doubt: Doubt::unanswered("killed") }]);
+    driver.adopt(doubtful, now);
+    begins(&mut driver, Step::Resolve, job(1).id, now);
+    assert!(driver.next(true, now).is_none(), "its task may exist");
+    assert!(matches!(driver.next(true, now + Duration::from_secs(3600)), Some(Start::Claim(_))));
 }
 
 #[test]

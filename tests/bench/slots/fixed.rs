@@ -15,6 +15,8 @@ pub enum Manner {
     Waits,
     /// It submits again after [`EVERY`], too.
     Insists,
+    /// It was told the limit, and submits when fewer of its tasks were seen to run.
+    Knows,
 }
 
 /// One run over so many jobs.
@@ -38,7 +40,8 @@ pub fn run(account: &Account, seed: u64, jobs: usize, manner: Manner) -> Figures
             match played.submit(now + SUBMISSION_ARRIVES) {
                 Some(task) => {
                     asked.push_back((now + SUBMISSION_ARRIVES + EVERY, task));
-                    submits_at = now + SUBMISSION_ARRIVES + SUBMISSION_ANSWERED;
+                    let is_full = manner == Manner::Knows && asked.len() >= account.limit;
+                    submits_at = if is_full { f64::INFINITY } else { now + SUBMISSION_ARRIVES + SUBMISSION_ANSWERED };
                 }
                 None if manner == Manner::Insists => submits_at = now + EVERY,
                 None => submits_at = f64::INFINITY,

@@ -64,7 +64,7 @@ pub async fn run(account: &Account, seed: u64, jobs: usize, scale: f64) -> Resul
 
     let least = jobs as f64 / account.limit as f64 * account.mean / scale;
     let patience = DEADLINE + Duration::from_secs_f64(least * PATIENCE);
-    let before = refused_by(&simulator, WARM_UP, patience).await?;
+    let before = refused_by(&simulator, WARM_UP + 1, patience).await?;
     let after = refused_by(&simulator, jobs, patience).await?;
     let all_fetched = |world: &World| world.tasks().iter().rev().all(|task| task.fetched_at.is_some());
     ensure!(simulator.wait_until(patience, all_fetched).await, "not every video was fetched");
@@ -95,8 +95,8 @@ async fn refused_by(simulator: &Simulator, accepted: usize, patience: Duration) 
 }
 
 fn figures(account: &Account, tasks: &[Task], refused: u64, scale: f64) -> Result<Figures> {
-    let counted = &tasks[WARM_UP..];
-    let (from, to) = (tasks[WARM_UP - 1].accepted_at, counted.last().context("no task is counted")?.accepted_at);
+    let counted = &tasks[WARM_UP + 1..];
+    let (from, to) = (tasks[WARM_UP].accepted_at, counted.last().context("no task is counted")?.accepted_at);
     let mut busy = Duration::ZERO;
     let (mut delays, mut shares) = (Vec::new(), Vec::new());
     for task in tasks {
