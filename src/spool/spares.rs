@@ -18,8 +18,9 @@ use crate::job::FileName;
 /// What their names begin with; a dot, so that nobody takes one for a job's.
 const BEGIN: &str = ".spare-";
 
-/// From so many jobs on that were claimed and have not ended, folders are kept.
-const CROWD: usize = 32;
+/// From so many jobs on that were claimed and have not ended, folders are kept: a note that is written over is cheaper to sync than a new
+/// one in a new folder. Accounts that run one or two tasks never have so many.
+const CROWD: usize = 8;
 
 /// Folders that are kept at most.
 const KEPT_MAX: usize = 256;
