@@ -25,8 +25,8 @@ const CROWD: usize = 8;
 /// Folders that are kept at most.
 const KEPT_MAX: usize = 256;
 
-/// Of those that are kept so many go with each job that ends without a crowd.
-const CLEARED_AT_ONCE: usize = 8;
+/// While the crowd goes, so many are kept for each job that is left: with the last one the last go.
+const KEPT_A_JOB: usize = KEPT_MAX / CROWD;
 
 /// The folders that are kept.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ impl Spares {
                 kept.given += 1;
                 (Some(own_name(&format!("{BEGIN}{}", kept.given))), Vec::new())
             } else {
-                let left = kept.names.len().saturating_sub(CLEARED_AT_ONCE);
+                let left = (kept.jobs.len() * KEPT_A_JOB).min(kept.names.len());
                 let cleared = if kept.jobs.len() < CROWD { kept.names.split_off(left) } else { Vec::new() };
                 (None, cleared)
             }
@@ -184,9 +184,9 @@ mod tests {
 
     #[test]
     fn when_the_crowd_is_gone_none_is_kept() {
-        let bench = Bench::new(2 * CROWD);
-        for number in 0..2 * CROWD {
-            assert_eq!(bench.put(number), number < CROWD, "{number}");
+        let bench = Bench::new(CROWD + 2 * KEPT_MAX);
+        for number in 0..CROWD + 2 * KEPT_MAX {
+            assert_eq!(bench.put(number), number < KEPT_MAX, "{number}");
         }
         assert_eq!(bench.kept(), 0);
     }
