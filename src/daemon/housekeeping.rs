@@ -19,6 +19,9 @@ use crate::systemd;
 /// Bytes that are free are asked for at most this often.
 pub(super) const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
 
+/// So old may the answer be by which a pair is claimed: longer than there is between two questions about a task, and no night.
+const DISK_ANSWER_HOLDS: Duration = Duration::from_secs(60);
+
 /// Old jobs, reservations and archived pairs are looked for this often.
 pub(super) const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
@@ -202,6 +205,12 @@ impl Daemon {
             }
             Ended::Pruned
         });
+    }
+
+    /// Whether the last answer is young enough to claim by. The one that is on its way would come after the moment at which a submission
+    /// takes the place of a question.
+    pub(super) fn may_have_room(&self, now: Instant) -> bool {
+        self.disk_checked_at.is_some_and(|at| now.duration_since(at) < DISK_ANSWER_HOLDS)
     }
 
     pub(super) fn has_room(&self, now: Instant) -> bool {

@@ -119,7 +119,7 @@ impl Daemon {
             self.check_disk();
         }
         loop {
-            let can_claim = self.has_room(now) && self.intake.ready() > 0;
+            let can_claim = self.may_have_room(now) && self.intake.ready() > 0;
             let Some(start) = self.driver.next(can_claim, now) else { break };
             self.begin(start);
         }
