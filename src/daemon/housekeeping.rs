@@ -19,7 +19,7 @@ use crate::systemd;
 /// Bytes that are free are asked for at most this often.
 pub(super) const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// So old may the answer be by which a pair is claimed: longer than there is between two questions about a task, and no night.
+/// So old may the answer be by which a pair is claimed: longer than there is between most questions about a task, and no night.
 const DISK_ANSWER_HOLDS: Duration = Duration::from_secs(60);
 
 /// Old jobs, reservations and archived pairs are looked for this often.
@@ -138,7 +138,7 @@ impl Daemon {
     }
 
     /// Whether a disk of this machine has not answered for longer than `patience`.
-    pub(super) fn inbox_stands_still(&self, patience: Duration, now: Instant) -> bool {
+    fn inbox_stands_still(&self, patience: Duration, now: Instant) -> bool {
         let silent = self.intake.unheard_since().map(|since| now.duration_since(since));
         let Some(silent) = silent.filter(|silent| *silent > patience && self.intake.is_local()) else { return false };
         let message_id = Message::StandsStill.id();
@@ -152,7 +152,7 @@ impl Daemon {
 
     /// The server of a network folder may be silent for as long as it likes: starting again would not wake it, and what the API has made
     /// is fetched meanwhile.
-    pub(super) fn mind_a_silent_server(&mut self, now: Instant) {
+    fn mind_a_silent_server(&mut self, now: Instant) {
         let silent = self.silent_server_at().is_some_and(|at| at <= now);
         if silent && !self.driver.pauses.has(PauseReason::InboxUnavailable) {
             self.server_is_silent = true;
@@ -183,7 +183,7 @@ impl Daemon {
         Some(Change::Remember { name: WINDOW_FACT, value })
     }
 
-    pub(super) fn prune(&mut self) {
+    fn prune(&mut self) {
         let jobs_before = self.config.keep.ledger.and_then(|kept| jiff::Timestamp::now().checked_sub(kept).ok());
         let spending_before = jiff::Timestamp::now() - ledger::SPENDING_KEPT;
         let (shells, kept) = (self.shells.clone(), self.config.keep.archive);
@@ -213,6 +213,7 @@ impl Daemon {
         self.disk_checked_at.is_some_and(|at| now.duration_since(at) < DISK_ANSWER_HOLDS)
     }
 
+    /// Whether the last answer is so young that the disk need not be asked again.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         self.disk_checked_at.is_some_and(|at| now.duration_since(at) < DISK_CHECK_EVERY)
     }

@@ -177,8 +177,8 @@ impl Driver {
         }
     }
 
-    /// Jobs whose links were bad lately, and no video came in between, counted up to [`TRANSFERS_FAILED_MAX`]: one such job may be its own video's bad luck, several are paid
-    /// for and cannot be had.
+    /// Jobs whose links were bad lately, and no video came in between, counted up to [`TRANSFERS_FAILED_MAX`]: one such job may be its own
+    /// video's bad luck, several are paid for and cannot be had.
     fn counted_bad_links(&self, now: Instant) -> usize {
         let counts = |first: &&Instant| now.duration_since(**first) < BAD_LINK_COUNTS_FOR;
         self.bad_links.values().filter(counts).take(TRANSFERS_FAILED_MAX).count()
