@@ -4,6 +4,7 @@
 //! the inbox is judged again in `work/`, where nobody else moves it: only that decides what is sent. A pair that tries an
 //! earlier job again, unedited, goes on with that job's task if the API may still have it.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use super::clock::Moment;
 use super::intake::{Bad, BadReason, PairVerdict, ReadyPair};
 use super::message::Message;
 use super::shells::{Shells, StepError, blocking};
-use super::step::{condemned, draw_seed, recorded};
+use super::step::{self, Intended, Stepped, condemned, draw_seed, recorded};
 use crate::job::backoff::DISK;
 use crate::job::picture::Limits;
-use crate::job::plan::{TASK_LIFE, age};
+use crate::job::plan::{Step, TASK_LIFE, age};
 use crate::job::state::{Event, Finish, Input, InputFile, State};
 use crate::job::{Charged, Doubt, Failure, Job, JobId, Problem, Reason, Request, Task};
 use crate::spool::Spool;
@@ -38,21 +39,57 @@ pub enum Claiming {
     Failed(Option<Trouble>, String),
 }
 
+/// A pair that was claimed.
+enum Taken {
+    /// Its job is recorded.
+    Job(Job),
+    /// Its job is recorded, and that it is about to be submitted.
+    Intended(Intended),
+}
+
 /// Claims a pair and records its job. Never fails: what went wrong is in the answer.
 pub async fn claim(shells: Arc<Shells>, id: JobId, pair: ReadyPair) -> Claiming {
-    match try_claim(&shells, id, &pair).await {
-        Ok(claiming) => claiming,
-        Err(error) => {
-            let trouble = match &error {
-                StepError::File(error) => Some(error.trouble()),
-                StepError::Ledger(_) | StepError::Illegal(_) | StepError::Bug(_) => None,
-            };
-            Claiming::Failed(trouble, chain(&error))
-        }
+    match try_claim(&shells, id, &pair, false).await {
+        Ok(Ok(Taken::Job(job))) => Claiming::Job(Box::new(job)),
+        Ok(Ok(Taken::Intended(intended))) => Claiming::Job(Box::new(intended.job().clone())),
+        Ok(Err(not_taken)) => not_taken,
+        Err(error) => failed(&error),
     }
 }
 
-async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claiming, StepError> {
+/// Claims a pair and, where it becomes a job that may be submitted, submits it; then what came of that is there, too. Never fails,
+/// as [`claim`].
+pub async fn claim_and_submit(shells: Arc<Shells>, id: JobId, pair: ReadyPair) -> (Claiming, Option<Stepped>) {
+    match try_claim(&shells, id, &pair, true).await {
+        Ok(Ok(Taken::Intended(intended))) => {
+            let job = Box::new(intended.job().clone());
+            (Claiming::Job(job), Some(step::send(shells, intended).await))
+        }
+        Ok(Ok(Taken::Job(job))) if matches!(job.state, State::Queued { .. }) && !shells.stop.is_cancelled() => {
+            let stepped = step::run(shells, job.clone(), Step::Submit, None, None).await;
+            (Claiming::Job(Box::new(job)), Some(stepped))
+        }
+        Ok(Ok(Taken::Job(job))) => (Claiming::Job(Box::new(job)), None),
+        Ok(Err(not_taken)) => (not_taken, None),
+        Err(error) => (failed(&error), None),
+    }
+}
+
+fn failed(error: &StepError) -> Claiming {
+    let trouble = match error {
+        StepError::File(error) => Some(error.trouble()),
+        StepError::Ledger(_) | StepError::Illegal(_) | StepError::Bug(_) => None,
+    };
+    Claiming::Failed(trouble, chain(error))
+}
+
+/// Claims a pair; if that is not to be, how it ended. With `submits` it is about to be submitted.
+async fn try_claim(
+    shells: &Shells,
+    id: JobId,
+    pair: &ReadyPair,
+    submits: bool,
+) -> Result<Result<Taken, Claiming>, StepError> {
     let claim = Claim {
         pair: pair.name.clone(),
         picture: pair.picture.as_ref().map(|seen| (seen.name.clone(), seen.identity)),
@@ -71,27 +108,32 @@ async fn try_claim(shells: &Shells, id: JobId, pair: &ReadyPair) -> Result<Claim
     });
     let looked = match looked.await? {
         Ok(looked) => looked,
-        Err(not_taken) => return Ok(not_taken),
+        Err(not_taken) => return Ok(Err(not_taken)),
     };
+    let suspected = shells.suspects.deaths(files) > 0;
     let taken = match looked {
         // What is good was read in the inbox. Not read here, it goes back to be found out there.
         Ok((Some(Judged { judgement: None, .. }), _)) if matches!(pair.verdict, PairVerdict::Good { .. }) => Ok(None),
-        Ok((Some(judged), earlier)) => take_in(shells, pair, id, judged, earlier).await.map(Some),
+        // What is still to be tidied up comes before the intent: from then on until it is sent a crash leaves a doubt.
+        Ok((Some(judged), None)) if submits && !suspected => take_in_new(shells, pair, id, judged).await.map(Some),
+        Ok((Some(judged), earlier)) => {
+            take_in(shells, pair, id, &judged, earlier).await.map(|job| Some(Taken::Job(job)))
+        }
         Ok((None, _)) => Ok(None),
         Err(error) => Err(error),
     };
     match taken {
-        Ok(Some(job)) => {
+        Ok(Some(taken)) => {
             // What it was suspected of is in its report now; moved back, it is read again.
-            if shells.suspects.deaths(files) > 0 {
+            if suspected {
                 let suspects = shells.suspects.clone();
                 blocking(move || suspects.forget(files)).await;
             }
-            Ok(Claiming::Job(Box::new(job)))
+            Ok(Ok(taken))
         }
         Ok(None) => {
             put_back(shells, id).await?;
-            Ok(Claiming::Changed)
+            Ok(Err(Claiming::Changed))
         }
         Err(error) => {
             // Only without a row do the files go back now; else, or if nobody can tell, recovery decides.
@@ -126,15 +168,26 @@ async fn put_back(shells: &Shells, id: JobId) -> Result<(), FileError> {
     blocking(move || spool.put_back(id)).await
 }
 
+/// As [`take_in`] of a pair that tries no earlier job again and is about to be submitted: if it may be, the job and its intent are one
+/// record, and the picture is sent as it was opened to be judged.
+async fn take_in_new(shells: &Shells, pair: &ReadyPair, id: JobId, judged: Judged) -> Result<Taken, StepError> {
+    let (job, failure) = new_job(pair, id, &judged, None);
+    let is_whole = judged.picture.is_some() == job.input.picture.is_some() && job.input.sidecar.is_some();
+    if failure.is_none() && is_whole && !shells.stop.is_cancelled() {
+        return step::intend_new(shells, &job, judged.picture).await.map(Taken::Intended);
+    }
+    take_in(shells, pair, id, &judged, None).await.map(Taken::Job)
+}
+
 /// Records the job of a pair that was claimed and judged.
 async fn take_in(
     shells: &Shells,
     pair: &ReadyPair,
     id: JobId,
-    judged: Judged,
+    judged: &Judged,
     earlier: Option<JobId>,
 ) -> Result<Job, StepError> {
-    let (job, failure) = new_job(pair, id, &judged, earlier);
+    let (job, failure) = new_job(pair, id, judged, earlier);
     // A task that is paid needs no good pair any more, whatever the limits are by now.
     let job = match (resumable(shells, &job, earlier).await?, failure) {
         (Some(Resumed { task, finish, request, attempts, charges }), _) => {
@@ -171,6 +224,8 @@ async fn take_in(
 pub struct Judged {
     /// The judgement of a pair; `None` where there is no sidecar, or where reading the pair has been the end of too many.
     pub judgement: Option<Judgement>,
+    /// The picture that was judged, open; not to be read on from where it stands.
+    pub picture: Option<File>,
     /// SHA-256 of the picture, lower-case hexadecimal, if there is one.
     pub picture_sha256: Option<String>,
     /// The same of the sidecar.
@@ -209,12 +264,14 @@ fn judge_in_work(
 ) -> Result<Option<Judged>, StepError> {
     let broken = |source| StepError::File(FileError { doing: "read", path: spool.job_path(id), source });
     let (picture, Some(sidecar)) = spool.open_claimed(id)? else { return hash_in_work(spool, id) };
+    let judged = picture.as_ref().map(File::try_clone).transpose().map_err(broken)?;
     let path = || spool.job_path(id).join(SIDECAR);
     let read = || judge::judge_and_hash(picture, sidecar, limits);
     match suspects.read(Place::Work, files_of(claim), path, read) {
-        Reading::Ended(Ok((judgement, picture))) => Ok(Some(Judged {
+        Reading::Ended(Ok((judgement, hash))) => Ok(Some(Judged {
+            picture: judged,
             sidecar_sha256: Some(hexadecimal(&judgement.sidecar.sha256)),
-            picture_sha256: picture.as_ref().map(hexadecimal),
+            picture_sha256: hash.as_ref().map(hexadecimal),
             judgement: Some(judgement),
         })),
         Reading::Ended(Err(JudgeError::Changed { .. })) => Ok(None),
@@ -236,7 +293,7 @@ fn hash_in_work(spool: &Spool, id: JobId) -> Result<Option<Judged>, StepError> {
     }
     let picture_sha256 = picture.map(judge::hash).transpose().map_err(broken)?;
     let sidecar_sha256 = sidecar.map(judge::hash_sidecar).transpose().map_err(broken)?;
-    Ok(Some(Judged { judgement: None, picture_sha256, sidecar_sha256 }))
+    Ok(Some(Judged { judgement: None, picture: None, picture_sha256, sidecar_sha256 }))
 }
 
 /// The files of a claim, as suspects are known.

@@ -108,10 +108,7 @@ impl Shells {
     /// it was on disk.
     pub async fn record(&self, job: &Job, event: Event, more: Vec<Change>) -> Result<Job, StepError> {
         let known_again = event == Event::KnownAgain;
-        let next = job.on(event, Timestamp::now())?;
-        let mut changes = vec![Change::Update(Box::new(next.clone()))];
-        changes.extend(more);
-        self.write(changes, &next).await?;
+        let next = self.write_after(Change::Update, job, event, more).await?;
         if known_again {
             // By its state alone it looks as if it had just been accepted.
             let task_id = next.state.task().map(|task| task.task_id.as_str());
@@ -132,6 +129,31 @@ impl Shells {
         self.write(vec![Change::Insert(Box::new(job.clone()))], &job).await?;
         self.tell(&job);
         Ok(job)
+    }
+
+    /// Records a new job as it is after `event`, together with `more`: one record instead of two.
+    ///
+    /// # Errors
+    /// As [`Shells::record`]; then there is no such job.
+    pub async fn insert_after(&self, job: &Job, event: Event, more: Vec<Change>) -> Result<Job, StepError> {
+        let next = self.write_after(Change::Insert, job, event, more).await?;
+        self.tell(job);
+        self.tell(&next);
+        Ok(next)
+    }
+
+    async fn write_after(
+        &self,
+        row: fn(Box<Job>) -> Change,
+        job: &Job,
+        event: Event,
+        more: Vec<Change>,
+    ) -> Result<Job, StepError> {
+        let next = job.on(event, Timestamp::now())?;
+        let mut changes = vec![row(Box::new(next.clone()))];
+        changes.extend(more);
+        self.write(changes, &next).await?;
+        Ok(next)
     }
 
     async fn write(&self, changes: Vec<Change>, job: &Job) -> Result<(), WriteError> {

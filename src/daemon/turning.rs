@@ -145,20 +145,9 @@ impl Daemon {
                     if !shells.may_send().await {
                         return Ended::Claimed(id, Box::new(pair), Claiming::Changed, None);
                     }
-                    let claiming = claiming::claim(shells.clone(), id, pair.clone()).await;
-                    match claiming {
-                        // The submission follows at once, without a turn of the loop.
-                        Claiming::Job(job)
-                            if matches!(job.state, State::Queued { .. }) && !shells.stop.is_cancelled() =>
-                        {
-                            let stepped = step::run(shells, (*job).clone(), Step::Submit, None, None).await;
-                            Ended::Claimed(id, Box::new(pair), Claiming::Job(job), Some(stepped))
-                        }
-                        claiming @ (Claiming::Job(_)
-                        | Claiming::Changed
-                        | Claiming::Refused(_)
-                        | Claiming::Failed(..)) => Ended::Claimed(id, Box::new(pair), claiming, None),
-                    }
+                    // The submission follows at once, without a turn of the loop.
+                    let (claiming, stepped) = claiming::claim_and_submit(shells, id, pair.clone()).await;
+                    Ended::Claimed(id, Box::new(pair), claiming, stepped)
                 });
                 self.working.insert(handle.id(), id);
             }

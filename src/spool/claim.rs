@@ -226,7 +226,7 @@ fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
             file => opened.push(file.ok().flatten()),
         }
     }
-    for (place, (((name, identity), own), file)) in files.iter().zip(opened).enumerate() {
+    for (place, ((name, identity), own)) in files.iter().enumerate() {
         let own = own_name(own);
         match inbox.rename(name, dir, &own) {
             Ok(Renamed::Moved) => {}
@@ -249,6 +249,9 @@ fn take(inbox: &Dir, dir: &Dir, claim: &Claim) -> Result<Taken, FileError> {
         if !dir.stat(&own)?.as_ref().is_some_and(is_same) {
             return Ok(Taken::NotAll);
         }
+    }
+    for (((_, identity), own), file) in files.iter().zip(opened) {
+        let own = own_name(own);
         // What was opened by its name may be another file than what was moved.
         let file =
             file.filter(|file| rustix::fs::fstat(file).is_ok_and(|stat| Identity::of(&stat).same_file(identity)));

@@ -257,7 +257,7 @@ impl Dir {
     /// Making, writing or syncing; a file that was begun is taken away again.
     pub fn write_new(&self, name: &FileName, bytes: &[u8]) -> Result<(), FileError> {
         let file = world::make(self.at(name), FILE_MODE).map_err(|e| FileError::new("make", self.path_of(name), e))?;
-        let written = world::write(&file, bytes).and_then(|()| Ok(world::sync(&file)?));
+        let written = world::write(&file, bytes).and_then(|()| Ok(world::sync_content(&file)?));
         written.map_err(|e| {
             let error = FileError::new("write", self.path_of(name), e);
             self.clear_away(name);
@@ -303,7 +303,7 @@ impl Dir {
     /// # Errors
     /// The disk fails.
     pub fn sync_open(&self, name: &FileName, file: &File) -> Result<(), FileError> {
-        world::sync(file).map_err(|e| FileError::new("sync", self.path_of(name), e))
+        world::sync_content(file).map_err(|e| FileError::new("sync", self.path_of(name), e))
     }
 
     /// Gives `name` the name `new` in `to`, unless that is taken. Syncs nothing.

@@ -236,9 +236,13 @@ impl Spool {
             Err(error) if error.trouble() == Trouble::Vanished => return Ok(None),
             Err(error) => return Err(error),
         };
+        let reports = reports_of(&dir, &pair.stem)?;
+        if reports.is_empty() {
+            return Ok(None);
+        }
         let beside = dir.names()?;
-        for report in beside.iter().filter(|name| is_report_of(name, &pair.stem)) {
-            let Some(owner) = owner(&dir, report)? else { continue };
+        for report in reports {
+            let Some(owner) = owner(&dir, &report)? else { continue };
             let still_there = owner.files.iter().any(|file| beside.iter().any(|name| name.to_string() == *file));
             if !still_there {
                 return Ok(Some(owner.job));
@@ -258,9 +262,9 @@ impl Spool {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        for report in dir.names()?.iter().filter(|name| is_report_of(name, &pair.stem)) {
-            if is_ours(&dir, report, earlier)? {
-                dir.unlink(report)?;
+        for report in reports_of(&dir, &pair.stem)? {
+            if is_ours(&dir, &report, earlier)? {
+                dir.unlink(&report)?;
                 dir.sync()?;
             }
         }
@@ -340,13 +344,22 @@ fn may_be_copy(work: &Dir, own: &FileName, to: &Dir, new: &FileName) -> Result<b
     })
 }
 
-/// Whether `name` can be the report of a pair called `stem`: under its own name, or, where that would be too long, cut and
-/// marked with the eight digits of a job; with an exact sidecar it is cut before the picture's extension.
-fn is_report_of(name: &FileName, stem: &FileName) -> bool {
-    const DIGITS: &str = "00000000";
+/// Eight digits of a job that stand for any.
+const DIGITS: &str = "00000000";
+
+/// What in `dir` can be the report of a pair called `stem`. A folder of a hundred thousand reports is read only for a name that
+/// had to be cut.
+fn reports_of(dir: &Dir, stem: &FileName) -> Result<Vec<FileName>, FileError> {
     if stem.as_bytes().len() + REPORT.len() <= NAME_BYTES_MAX {
-        return *name == derived(stem, 1, REPORT, DIGITS);
+        let report = derived(stem, 1, REPORT, DIGITS);
+        return Ok(if dir.holds(&report)? { vec![report] } else { Vec::new() });
     }
+    Ok(dir.names()?.into_iter().filter(|name| is_cut_report_of(name, stem)).collect())
+}
+
+/// Whether `name` can be the report of a pair called `stem`, whose name had to be cut and is marked with the eight digits of a job;
+/// with an exact sidecar it is cut before the picture's extension.
+fn is_cut_report_of(name: &FileName, stem: &FileName) -> bool {
     let (base, extension) = split_extension(stem);
     let exact = FileName::new(base).map(|base| (base, [extension, REPORT].concat()));
     [(stem.clone(), REPORT.to_vec())].into_iter().chain(exact).any(|(base, suffix)| {

@@ -212,13 +212,13 @@ impl Spool {
         let work = self.work_now()?;
         let name = job_name(job);
         if !work.holds(&name)? {
-            self.spares.forget(&name);
+            self.spares.forget(&work, &name);
             return Ok(());
         }
         let dir = work.child(&name)?;
         if dir.holds(&own_name(claim::PICTURE))? || dir.holds(&own_name(claim::SIDECAR))? {
             // The note says where they belong, so it stays with them.
-            self.spares.forget(&name);
+            self.spares.forget(&work, &name);
             tracing::warn!(job_id = %job, "left {} in place: it still holds the pair", dir.path().display());
             return Ok(());
         }

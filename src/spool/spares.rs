@@ -18,15 +18,15 @@ use crate::job::FileName;
 /// What their names begin with; a dot, so that nobody takes one for a job's.
 const BEGIN: &str = ".spare-";
 
-/// From so many jobs on that were claimed and have not ended, folders are kept: a note that is written over is cheaper to sync than a new
-/// one in a new folder. Accounts that run one or two tasks never have so many.
-const CROWD: usize = 8;
+/// A folder is kept when so many other jobs were claimed and have not ended: a note that is written over is cheaper to sync than a new
+/// one in a new folder. An account that runs one task never has so many.
+const CROWD: usize = 2;
 
 /// Folders that are kept at most.
 const KEPT_MAX: usize = 256;
 
-/// While the crowd goes, so many are kept for each job that is left: with the last one the last go.
-const KEPT_A_JOB: usize = KEPT_MAX / CROWD;
+/// Folders that are kept at most for each job that is left: with the last one the last go.
+const KEPT_A_JOB: usize = 8;
 
 /// The folders that are kept.
 #[derive(Debug, Default)]
@@ -39,6 +39,13 @@ struct Kept {
     given: u64,
     /// Jobs that were claimed by this run and have not ended.
     jobs: HashSet<FileName>,
+}
+
+impl Kept {
+    /// So many may be kept.
+    fn room(&self) -> usize {
+        (self.jobs.len() * KEPT_A_JOB).min(KEPT_MAX)
+    }
 }
 
 impl Spares {
@@ -73,32 +80,41 @@ impl Spares {
     /// # Errors
     /// It cannot be looked at or renamed.
     pub(super) fn put(&self, work: &Dir, name: &FileName, dir: &Dir) -> Result<bool, FileError> {
-        let (spare, cleared) = {
+        let spare = {
             let mut kept = self.kept();
             kept.jobs.remove(name);
-            if kept.jobs.len() >= CROWD && kept.names.len() < KEPT_MAX {
+            (kept.jobs.len() >= CROWD && kept.names.len() < kept.room()).then(|| {
                 kept.given += 1;
-                (Some(own_name(&format!("{BEGIN}{}", kept.given))), Vec::new())
-            } else {
-                let left = (kept.jobs.len() * KEPT_A_JOB).min(kept.names.len());
-                let cleared = if kept.jobs.len() < CROWD { kept.names.split_off(left) } else { Vec::new() };
-                (None, cleared)
-            }
+                own_name(&format!("{BEGIN}{}", kept.given))
+            })
         };
-        for name in cleared {
-            remove(work, &name);
-        }
+        self.tidy(work);
         let Some(spare) = spare else { return Ok(false) };
         if dir.names()? != [own_name(NOTE)] || work.rename(name, work, &spare)? != Renamed::Moved {
             return Ok(false);
         }
         self.kept().names.push(spare);
+        // The last of the others may have ended meanwhile.
+        self.tidy(work);
         Ok(true)
     }
 
     /// The job of that name has ended without a folder, or keeps it.
-    pub(super) fn forget(&self, name: &FileName) {
+    pub(super) fn forget(&self, work: &Dir, name: &FileName) {
         self.kept().jobs.remove(name);
+        self.tidy(work);
+    }
+
+    /// Takes away what is more than the jobs that are left need.
+    fn tidy(&self, work: &Dir) {
+        let surplus = {
+            let mut kept = self.kept();
+            let room = kept.room().min(kept.names.len());
+            kept.names.split_off(room)
+        };
+        for name in surplus {
+            remove(work, &name);
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -188,6 +204,15 @@ mod tests {
         for number in 0..CROWD + 2 * KEPT_MAX {
             assert_eq!(bench.put(number), number < KEPT_MAX, "{number}");
         }
+        assert_eq!(bench.kept(), 0);
+    }
+
+    #[test]
+    fn jobs_that_end_without_a_folder_leave_none_either() {
+        let bench = Bench::new(CROWD + 1);
+        assert!(bench.put(0));
+        assert_eq!(bench.kept(), 1);
+        (1..=CROWD).for_each(|number| bench.spares.forget(&bench.work, &job(number)));
         assert_eq!(bench.kept(), 0);
     }
 

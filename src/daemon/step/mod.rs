@@ -25,6 +25,7 @@ mod poll;
 mod submit;
 
 pub use ending::condemned;
+pub use submit::{Intended, intend_new};
 
 /// Seeds that are drawn: 1 to 2^31-1, which every reader of a receipt can hold.
 const SEED_MAX: u32 = i32::MAX as u32;
@@ -129,6 +130,15 @@ pub async fn run(shells: Arc<Shells>, job: Job, step: Step, part: Option<Part>, 
         Step::Reject => ending::reject(&shells, job).await,
     };
     match moved {
+        Ok(stepped) => stepped,
+        Err(error) => fail_as_recorded(&shells, id, &error).await,
+    }
+}
+
+/// Sends what a claim has announced. Never fails, as [`run`].
+pub async fn send(shells: Arc<Shells>, intended: Intended) -> Stepped {
+    let id = intended.job().id;
+    match submit::send(&shells, intended).await {
         Ok(stepped) => stepped,
         Err(error) => fail_as_recorded(&shells, id, &error).await,
     }

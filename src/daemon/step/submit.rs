@@ -11,13 +11,13 @@ use crate::api::{Refusal, SubmitAnswer, VendorError};
 use crate::daemon::shells::{Shells, StepError, blocking};
 use crate::job::plan::{self, Ruling};
 use crate::job::state::Event;
-use crate::job::{Charged, Doubt, Failure, Job, Reason, Seed, Stage, Task};
+use crate::job::{Charged, Doubt, Failure, Job, Reason, Request, Seed, Stage, Task};
 use crate::ledger::{Change, WriteError};
 use crate::spool::durable::FileError;
 use crate::spool::judge;
 
 pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepError> {
-    let request = job.request.clone().ok_or_else(|| StepError::Bug("a queued job asks for nothing".to_owned()))?;
+    asked_for(&job)?;
     let Claimed { whole, picture } = open_claimed(shells, &job).await?;
     if !whole && job.attempts == 0 {
         // Its release was cut off, or somebody has taken a file: what is left is its owner's again.
@@ -28,17 +28,62 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
         let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
         return Ok(Stepped::with(condemn(shells, &job, of_all_attempts(&job, failure), Vec::new()).await?));
     }
-    let reserve = Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() };
-    let send = job.sends + 1;
-    // The two witnesses of an intent are synced side by side: whichever a crash leaves alone, the job is in doubt, and nothing
-    // is sent before both are there.
-    let (recorded, announced) =
-        tokio::join!(shells.record(&job, Event::Intended, vec![reserve]), shells.intents.announce(job.id, send));
-    let job = recorded?;
-    if let Err(error) = announced {
+    let recorded = shells.record(&job, Event::Intended, vec![reserve(&job)]);
+    send(shells, intend(shells, &job, picture, recorded).await?).await
+}
+
+/// A submission that was announced.
+#[derive(Debug)]
+pub struct Intended {
+    /// The job, as the ledger has it.
+    job: Job,
+    /// What it sends, if it is a file.
+    picture: Option<File>,
+    /// Whether the witness knows; if not, nothing is sent.
+    witnessed: Result<(), FileError>,
+}
+
+impl Intended {
+    /// The job, as the ledger has it.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+}
+
+/// Records a new job together with its first intent. `picture` is what was judged.
+///
+/// # Errors
+/// There is no such job then, and nothing is sent.
+pub async fn intend_new(shells: &Shells, job: &Job, picture: Option<File>) -> Result<Intended, StepError> {
+    let recorded = shells.insert_after(job, Event::Intended, vec![reserve(job)]);
+    intend(shells, job, picture, recorded).await
+}
+
+fn reserve(job: &Job) -> Change {
+    Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() }
+}
+
+/// The two witnesses of an intent are synced side by side: whichever a crash leaves alone, the job is in doubt, and nothing is sent
+/// before both are there.
+async fn intend(
+    shells: &Shells,
+    job: &Job,
+    picture: Option<File>,
+    recorded: impl Future<Output = Result<Job, StepError>>,
+) -> Result<Intended, StepError> {
+    let (recorded, witnessed) = tokio::join!(recorded, shells.intents.announce(job.id, job.sends + 1));
+    Ok(Intended { job: recorded?, picture, witnessed })
+}
+
+/// Sends what was announced, and records what came of it.
+pub(super) async fn send(shells: &Shells, intended: Intended) -> Result<Stepped, StepError> {
+    let Intended { job, picture, witnessed } = intended;
+    let send = job.sends;
+    if let Err(error) = witnessed {
         let job = not_sent(shells, &job, None).await?;
         return Ok(fail(job, &StepError::File(error)).and(News::GivenBack(send)));
     }
+    let request = asked_for(&job)?;
     let answer = shells.client.submit(&request, picture, &shells.stop).await;
     let account = shells.client.account();
     let give_back = || vec![Change::GiveBack { job: job.id, send }];
@@ -105,6 +150,10 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
             Ok(Stepped::with(job))
         }
     }
+}
+
+fn asked_for(job: &Job) -> Result<Request, StepError> {
+    job.request.clone().ok_or_else(|| StepError::Bug("a queued job asks for nothing".to_owned()))
 }
 
 /// The API has made a task of it; the ledger knows whether it is one that another job has already.

@@ -156,28 +156,29 @@ fn what_is_missing_is_found() {
 4 rename /r/work/j/job.yaml < /r/work/j/.job.yaml
 5 sync /r/work/j
 6 rename /r/work/j/picture < /r/inbox/cat.png
-7 sync /r/work/j/picture
-8 sync /r/work/j
-9 sync /r/inbox
-10 commit /r/ledger.db/queued
-11 commit /r/ledger.db/submitting
-12 write /r/work/.intents
-13 sync /r/work/.intents
-14 request submit
-15 answer submit
-16 commit /r/ledger.db/submitted
-17 make /r/outbox/.j.part
-18 write /r/outbox/.j.part
-19 sync /r/outbox/.j.part
-20 sync /r/outbox
-21 commit /r/ledger.db/fetched
-22 make /r/outbox/.j.yaml.part
-23 write /r/outbox/.j.yaml.part
-24 sync /r/outbox/.j.yaml.part
-25 rename /r/outbox/cat.receipt.yaml < /r/outbox/.j.yaml.part
-26 rename /r/outbox/cat.mp4 < /r/outbox/.j.part
-27 sync /r/outbox
-28 commit /r/ledger.db/delivered
+7 rename /r/work/j/sidecar < /r/inbox/cat.yaml
+8 sync /r/work/j/picture
+9 sync /r/work/j/sidecar
+10 sync /r/work/j
+11 sync /r/inbox
+12 commit /r/ledger.db/submitting
+13 write /r/work/.intents
+14 sync /r/work/.intents
+15 request submit
+16 answer submit
+17 commit /r/ledger.db/submitted
+18 make /r/outbox/.j.part
+19 write /r/outbox/.j.part
+20 sync /r/outbox/.j.part
+21 sync /r/outbox
+22 commit /r/ledger.db/fetched
+23 make /r/outbox/.j.yaml.part
+24 write /r/outbox/.j.yaml.part
+25 sync /r/outbox/.j.yaml.part
+26 rename /r/outbox/cat.receipt.yaml < /r/outbox/.j.yaml.part
+27 rename /r/outbox/cat.mp4 < /r/outbox/.j.part
+28 sync /r/outbox
+29 commit /r/ledger.db/delivered
 ";
     assert_eq!(faults(&Points::read(good)), Vec::<String>::new());
     let lines: Vec<&str> = good.lines().collect();
