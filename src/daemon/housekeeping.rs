@@ -4,23 +4,17 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::clock::Clock;
 use super::message::Message;
 use super::pause::PauseReason;
 use super::shells::blocking;
+use super::shift::Set;
 use super::{Daemon, Ended, WINDOW_FACT, claiming};
-use crate::job::backoff::DISK;
 use crate::ledger::{self, Change};
 use crate::spool::durable;
 use crate::systemd;
-
-/// Bytes that are free are asked for at most this often.
-pub(super) const DISK_CHECK_EVERY: Duration = Duration::from_secs(1);
-
-/// So old may the answer be by which a pair is claimed: longer than there is between most questions about a task, and no night.
-const DISK_ANSWER_HOLDS: Duration = Duration::from_secs(60);
 
 /// Old jobs, reservations and archived pairs are looked for this often.
 pub(super) const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -40,19 +34,15 @@ impl Daemon {
         } else {
             self.driver.pauses.lift(PauseReason::LedgerUnwritable);
         }
-        if (self.driver.pauses.has(PauseReason::DiskFull) || self.driver.pauses.has(PauseReason::ReadOnly))
-            && self.disk_checked_at.is_none_or(|at| now.duration_since(at) >= DISK_CHECK_EVERY)
-        {
-            self.check_disk();
+        if self.driver.pauses.has(PauseReason::DiskFull) || self.driver.pauses.has(PauseReason::ReadOnly) {
+            self.ask_for_room(now);
         }
         self.look_at_the_clock();
         self.mind_a_silent_server(now);
         self.today.look_at_the_clock(Timestamp::now());
-        if self.shift.is_some() && self.shift_at <= now {
-            self.tell_the_shift();
-        }
+        self.tell_the_shift(now);
         // What is old by the new clock may not be so by the one it was noted with.
-        if self.prune_at <= now && self.shift.is_none() && !self.shifting {
+        if self.prune_at <= now && self.shift.is_settled() {
             self.prune_at = now + PRUNE_EVERY;
             self.prune();
         }
@@ -80,50 +70,34 @@ impl Daemon {
         let clock = Clock::now();
         let Some(by) = self.driver.look_at_the_clock(clock) else { return };
         tracing::info!("the clock was set by {by:#}");
-        let earlier = self.shift.take().map_or(SignedDuration::ZERO, |(earlier, _)| earlier);
-        self.shift = Some((earlier.saturating_add(by), clock.wall));
-        self.tell_the_shift();
+        self.shift.set(Set { by, now: clock.wall });
+        self.tell_the_shift(clock.at);
     }
 
     /// Has the ledger told how far the clock was set, one time after the other. What the disk refuses is told again.
-    fn tell_the_shift(&mut self) {
-        if self.shifting {
-            return;
-        }
-        let Some((by, now)) = self.shift.take() else { return };
-        self.shifting = true;
+    fn tell_the_shift(&mut self, now: Instant) {
+        let Some(set @ Set { by, now }) = self.shift.next(now) else { return };
         let ledger = self.shells.ledger.clone();
         self.moving
-            .spawn(async move { Ended::Shifted(by, now, ledger.write(vec![Change::ShiftSpending { by, now }]).await) });
+            .spawn(async move { Ended::Shifted(set, ledger.write(vec![Change::ShiftSpending { by, now }]).await) });
     }
 
     /// The ledger was told, or was not.
-    pub(super) fn shift_was_told(
-        &mut self,
-        by: SignedDuration,
-        at: Timestamp,
-        told: Result<(), ledger::WriteError>,
-        now: Instant,
-    ) {
-        self.shifting = false;
+    pub(super) fn shift_was_told(&mut self, set: Set, told: Result<(), ledger::WriteError>, now: Instant) {
         match told {
-            Ok(()) => {}
+            Ok(()) => self.shift.told(),
             Err(ledger::WriteError::Disk(what)) => {
-                if self.shift_failures == 0 {
+                if self.shift.refused(set, now, fastrand::f64()) == 1 {
                     tracing::warn!("cannot tell the ledger that the clock was set ({what}); it is told again");
                 }
-                let later = self.shift.take();
-                let by = later.map_or(by, |(more, _)| by.saturating_add(more));
-                self.shift = Some((by, later.map_or(at, |(_, at)| at)));
-                self.shift_failures += 1;
-                self.shift_at = now + DISK.wait(self.shift_failures, fastrand::f64());
-                return;
             }
             // The loop ends of it, or has.
-            Err(error) => tracing::warn!("cannot tell the ledger that the clock was set: {error}"),
+            Err(error) => {
+                tracing::warn!("cannot tell the ledger that the clock was set: {error}");
+                self.shift.told();
+            }
         }
-        self.shift_failures = 0;
-        self.tell_the_shift();
+        self.tell_the_shift(now);
     }
 
     /// Writes how things are, if that is something else than was said last. Asked when the turn has started all that it could.
@@ -207,23 +181,11 @@ impl Daemon {
         });
     }
 
-    /// Whether the last answer is young enough to claim by. The one that is on its way would come after the moment at which a submission
-    /// takes the place of a question.
-    pub(super) fn may_have_room(&self, now: Instant) -> bool {
-        self.disk_checked_at.is_some_and(|at| now.duration_since(at) < DISK_ANSWER_HOLDS)
-    }
-
-    /// Whether the last answer is so young that the disk need not be asked again.
-    pub(super) fn has_room(&self, now: Instant) -> bool {
-        self.disk_checked_at.is_some_and(|at| now.duration_since(at) < DISK_CHECK_EVERY)
-    }
-
-    pub(super) fn check_disk(&mut self) {
-        if self.disk_checking {
-            return;
+    /// Asks the disk for its room, if the last answer is not young. The answer wakes the loop.
+    pub(super) fn ask_for_room(&mut self, now: Instant) {
+        if self.room.ask(now) {
+            let outbox: PathBuf = self.config.folders.outbox.clone();
+            self.moving.spawn(async move { Ended::Free(blocking(move || durable::free_bytes(&outbox)).await) });
         }
-        self.disk_checking = true;
-        let outbox: PathBuf = self.config.folders.outbox.clone();
-        self.moving.spawn(async move { Ended::Free(blocking(move || durable::free_bytes(&outbox)).await) });
     }
 }

@@ -14,7 +14,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +26,9 @@ pub mod intake;
 pub mod message;
 pub mod pause;
 mod recovery;
+mod room;
 mod shells;
+mod shift;
 mod snapshot;
 mod start;
 mod step;
@@ -51,7 +52,9 @@ use claiming::Claiming;
 use driver::Driver;
 use intake::Intake;
 use message::Message;
+use room::Room;
 use shells::{Shells, StepError};
+use shift::{Set, Shift};
 use today::Today;
 
 /// The ledger's name below the root.
@@ -156,20 +159,13 @@ struct Daemon {
     once: bool,
     outcome: Outcome,
     today: Today,
-    disk_checked_at: Option<Instant>,
-    disk_checking: bool,
+    room: Room,
     snapshot: snapshot::Writer,
     learned: Option<Learned>,
     prune_at: Instant,
     pulse_at: Option<Instant>,
     pulsing: bool,
-    /// How far the clock was set, and what it said then, until the ledger is told.
-    shift: Option<(SignedDuration, Timestamp)>,
-    /// The ledger is being told.
-    shifting: bool,
-    /// How often in a row it would not be, and when it is tried again.
-    shift_failures: u32,
-    shift_at: Instant,
+    shift: Shift,
     /// Whether the pause of the inbox stands for a server that does not answer.
     server_is_silent: bool,
     /// What is wrong with the ledger, if that ended the loop.
@@ -193,7 +189,7 @@ enum Ended {
     /// Old things were removed.
     Pruned,
     /// The ledger was told, or was not, that the clock was set so far and what it said then.
-    Shifted(SignedDuration, Timestamp, Result<(), ledger::WriteError>),
+    Shifted(Set, Result<(), ledger::WriteError>),
     /// Whether nothing of a claim that failed is left in `work/` any more, after so many failures before.
     Returned(JobId, u32, Result<(), StepError>),
 }

@@ -14,7 +14,9 @@ use super::clock::{Clock, Moment};
 use super::driver::Driver;
 use super::intake::{self, Intake};
 use super::recovery::{self, Leftover, Recovered};
+use super::room::Room;
 use super::shells::{Shells, blocking};
+use super::shift::Shift;
 use super::today::{self, Today};
 use super::{Controls, Daemon, DaemonError, LEDGER, Options, Outcome, WINDOW_FACT, snapshot};
 use crate::api::Client;
@@ -97,17 +99,13 @@ impl Daemon {
             once: options.once,
             outcome: Outcome::default(),
             today,
-            disk_checked_at: None,
-            disk_checking: false,
+            room: Room::default(),
             snapshot: snapshot::Writer::default(),
             learned,
             prune_at: now,
             pulse_at: systemd::watchdog_interval().map(|_| now),
             pulsing: false,
-            shift: None,
-            shifting: false,
-            shift_failures: 0,
-            shift_at: now,
+            shift: Shift::default(),
             server_is_silent: false,
             damage: None,
             config,

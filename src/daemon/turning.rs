@@ -8,11 +8,13 @@ use tokio::task::Id;
 
 use super::claiming::{self, Claiming};
 use super::driver::Start;
-use super::housekeeping::{DISK_CHECK_EVERY, PRUNE_EVERY};
+use super::housekeeping::PRUNE_EVERY;
 use super::intake::{self, Notice};
 use super::message::Message;
 use super::pause::PauseReason;
+use super::room::ASKED_EVERY;
 use super::shells::{Shells, StepError, blocking};
+use super::shift::Set;
 use super::start::{policy, spool_settings};
 use super::step::{self, Stepped};
 use super::{Daemon, Ended, Outcome, Reload};
@@ -99,7 +101,7 @@ impl Daemon {
     async fn say_goodbye(&mut self) {
         let mut changes = vec![self.snapshot.last(&self.driver, &self.intake, &self.today)];
         changes.extend(self.learned_change());
-        changes.extend(self.shift.take().map(|(by, now)| Change::ShiftSpending { by, now }));
+        changes.extend(self.shift.last().map(|Set { by, now }| Change::ShiftSpending { by, now }));
         if let Err(error) = self.shells.ledger.write(changes).await {
             tracing::warn!("cannot write the last word to the ledger: {error}");
         }
@@ -114,12 +116,11 @@ impl Daemon {
         let pairs = self.intake.ready() > 0;
         // While something else keeps pairs from being sent, nobody needs to know.
         let wanted = self.driver.wants_to_submit(pairs, now);
-        if wanted && !self.has_room(now) {
-            // The answer wakes the loop.
-            self.check_disk();
+        if wanted {
+            self.ask_for_room(now);
         }
         loop {
-            let can_claim = self.may_have_room(now) && self.intake.ready() > 0;
+            let can_claim = self.room.holds(now) && self.intake.ready() > 0;
             let Some(start) = self.driver.next(can_claim, now) else { break };
             self.begin(start);
         }
@@ -237,8 +238,7 @@ impl Daemon {
                 self.driver.absorb(id, stepped, failures, now);
             }
             Ended::Free(free) => {
-                self.disk_checking = false;
-                self.disk_checked_at = Some(now);
+                self.room.answered(now);
                 match free {
                     Ok(bytes) if bytes < self.config.min_free_bytes => {
                         let wanted = config::units::show_size(self.config.min_free_bytes);
@@ -265,7 +265,7 @@ impl Daemon {
                 }
             }
             Ended::Pruned => {}
-            Ended::Shifted(by, at, told) => self.shift_was_told(by, at, told, now),
+            Ended::Shifted(set, told) => self.shift_was_told(set, told, now),
             Ended::Returned(id, failures, returned) => {
                 self.returning.remove(&id);
                 match returned {
@@ -446,7 +446,7 @@ impl Daemon {
             started: old.started,
             observer: old.observer.clone(),
         });
-        self.disk_checked_at = None;
+        self.room.forget();
         self.config = new;
         Ok(())
     }
@@ -460,11 +460,11 @@ impl Daemon {
             self.driver.next_due(pairs, now),
             self.snapshot.next_due(),
             self.pulse_at,
-            held.then(|| now + DISK_CHECK_EVERY),
+            held.then(|| now + ASKED_EVERY),
             // What is past was minded.
             self.silent_server_at().filter(|at| *at > now),
-            self.shift.filter(|_| !self.shifting).map(|_| self.shift_at),
-            (self.shift.is_none() && !self.shifting).then_some(self.prune_at),
+            self.shift.due(now),
+            self.shift.is_settled().then_some(self.prune_at),
         ]
         .into_iter()
         .flatten()
