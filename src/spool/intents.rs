@@ -52,7 +52,8 @@ pub fn read(work: &Dir) -> Result<Option<HashMap<JobId, u32>>, FileError> {
                 );
                 return Ok(None);
             }
-            None => {}
+            // The end, as it was found: what is written behind it from now on would begin in the middle of a line.
+            None => break,
         }
         line.clear();
     }
