@@ -41,8 +41,8 @@
 //! | step | order |
 //! | --- | --- |
 //! | read | line in `work/.suspects`, not synced; the files; line cleared: who dies over a pair finds it there |
-//! | claim | note in `work/<job>/`, synced; both files renamed in, synced; judged again; row, which is that of the submission already where that follows |
-//! | submit | row *submitting* and line in `work/.intents`, both synced; request; row *submitted* with the task id |
+//! | claim | note in `work/<job>/`, synced; both files renamed in, synced; judged again; row: *queued*, or *submitting* where it is sent at once |
+//! | submit | row *submitting*, line in `work/.intents`, both synced; request; row *submitted* with the task id |
 //! | poll | request; row only if something has changed |
 //! | download | `outbox/.<job>.part`, checked, synced; row *fetched* |
 //! | publish | receipt, then the video by a rename that replaces nothing; archive; row *delivered* |

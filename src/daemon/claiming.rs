@@ -264,12 +264,12 @@ fn judge_in_work(
 ) -> Result<Option<Judged>, StepError> {
     let broken = |source| StepError::File(FileError { doing: "read", path: spool.job_path(id), source });
     let (picture, Some(sidecar)) = spool.open_claimed(id)? else { return hash_in_work(spool, id) };
-    let judged = picture.as_ref().map(File::try_clone).transpose().map_err(broken)?;
+    let to_send = picture.as_ref().map(File::try_clone).transpose().map_err(broken)?;
     let path = || spool.job_path(id).join(SIDECAR);
     let read = || judge::judge_and_hash(picture, sidecar, limits);
     match suspects.read(Place::Work, files_of(claim), path, read) {
         Reading::Ended(Ok((judgement, hash))) => Ok(Some(Judged {
-            picture: judged,
+            picture: to_send,
             sidecar_sha256: Some(hexadecimal(&judgement.sidecar.sha256)),
             picture_sha256: hash.as_ref().map(hexadecimal),
             judgement: Some(judgement),

@@ -134,7 +134,7 @@ impl Shells {
     /// Records a new job as it is after `event`, together with `more`: one record instead of two.
     ///
     /// # Errors
-    /// As [`Shells::record`]; then there is no such job.
+    /// As [`Shells::record`]; then there is no such job, unless the ledger was closed under it.
     pub async fn insert_after(&self, job: &Job, event: Event, more: Vec<Change>) -> Result<Job, StepError> {
         let next = self.write_after(Change::Insert, job, event, more).await?;
         self.tell(job);

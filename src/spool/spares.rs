@@ -6,7 +6,7 @@
 //! as whole as one that was made anew. After a crash a folder may still have the name of the job that has ended: no file of the next
 //! job is moved before `work/` is synced, so nothing lies in it.
 //!
-//! When the crowd is gone, so are they; what a crash leaves is taken away at the next start.
+//! When the crowd is gone, so are they; what a crash leaves, or a disk that refuses, is taken away at the next start.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use crate::job::FileName;
 const BEGIN: &str = ".spare-";
 
 /// A folder is kept when so many other jobs were claimed and have not ended: a note that is written over is cheaper to sync than a new
-/// one in a new folder. An account that runs one task never has so many.
+/// one in a new folder.
 const CROWD: usize = 2;
 
 /// Folders that are kept at most.

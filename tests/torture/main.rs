@@ -324,7 +324,7 @@ async fn torture(arguments: Arguments) -> bool {
         }
         work.add(format!("read-only at {}", place.label()), refused::read_only(place, program()));
     }
-    let moments = [("ledger.db/queued", "claim"), ("answer submit", "acceptance"), ("answer video", "download")];
+    let moments = [("ledger.db/submitting", "claim"), ("answer submit", "acceptance"), ("answer video", "download")];
     for (effect, when) in moments {
         work.add(format!("ledger full at {when}"), refused::full_ledger(effect, program()));
     }

@@ -28,8 +28,13 @@ pub(super) async fn submit(shells: &Shells, job: Job) -> Result<Stepped, StepErr
         let failure = Failure::unread(Reason::InvalidPicture, message, Vec::new());
         return Ok(Stepped::with(condemn(shells, &job, of_all_attempts(&job, failure), Vec::new()).await?));
     }
-    let recorded = shells.record(&job, Event::Intended, vec![reserve(&job)]);
-    send(shells, intend(shells, &job, picture, recorded).await?).await
+    // The two witnesses of an intent are synced side by side: whichever a crash leaves alone, the job is in doubt, and nothing is sent
+    // before both are there.
+    let (recorded, witnessed) = tokio::join!(
+        shells.record(&job, Event::Intended, vec![reserve(&job)]),
+        shells.intents.announce(job.id, job.sends + 1)
+    );
+    send(shells, Intended { job: recorded?, picture, witnessed }).await
 }
 
 /// A submission that was announced.
@@ -52,27 +57,19 @@ impl Intended {
 
 /// Records a new job together with its first intent. `picture` is what was judged.
 ///
+/// The witness comes behind the row, not beside it: a line without a row, left by a ledger that refuses the record for long, would make
+/// a doubt of a pair that goes back to the inbox.
+///
 /// # Errors
-/// There is no such job then, and nothing is sent.
+/// The row is not known to be there, the witness knows nothing, and nothing is sent.
 pub async fn intend_new(shells: &Shells, job: &Job, picture: Option<File>) -> Result<Intended, StepError> {
-    let recorded = shells.insert_after(job, Event::Intended, vec![reserve(job)]);
-    intend(shells, job, picture, recorded).await
+    let job = shells.insert_after(job, Event::Intended, vec![reserve(job)]).await?;
+    let witnessed = shells.intents.announce(job.id, job.sends).await;
+    Ok(Intended { job, picture, witnessed })
 }
 
 fn reserve(job: &Job) -> Change {
     Change::Reserve { job: job.id, send: job.sends + 1, at: Timestamp::now() }
-}
-
-/// The two witnesses of an intent are synced side by side: whichever a crash leaves alone, the job is in doubt, and nothing is sent
-/// before both are there.
-async fn intend(
-    shells: &Shells,
-    job: &Job,
-    picture: Option<File>,
-    recorded: impl Future<Output = Result<Job, StepError>>,
-) -> Result<Intended, StepError> {
-    let (recorded, witnessed) = tokio::join!(recorded, shells.intents.announce(job.id, job.sends + 1));
-    Ok(Intended { job: recorded?, picture, witnessed })
 }
 
 /// Sends what was announced, and records what came of it.

@@ -377,7 +377,7 @@ async fn fail(scenario: Scenario, fault: Fault) -> Played {
     let windows: Vec<Window> =
         told.contains("! answer submit refused").then_some(Window::Answered).into_iter().collect();
     // A run that got over it has done all by itself, but for a folder that could not be taken away.
-    let tally = match is_idle(rig) && rig.jobs_in_work() == 0 && scenario != Scenario::Retried {
+    let tally = match is_idle(rig) && rig.folders_in_work().is_empty() && scenario != Scenario::Retried {
         true => assert_ended(rig, scenario, &windows),
         false => finish(rig, scenario, &windows).await,
     };

@@ -445,7 +445,7 @@ log: {{format: json, level: debug}}
     }
 
     /// Every folder in `work/`: those of jobs, and those that are handed on while there are some.
-    fn folders_in_work(&self) -> Vec<String> {
+    pub fn folders_in_work(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.root().join("work")) else { return Vec::new() };
         let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
